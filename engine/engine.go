@@ -1,0 +1,92 @@
+// Package engine runs a model: it owns the step loop, and with it time and
+// goroutines. HTTP handlers and the command line reach the loop only through
+// Generate, which hands back one Generation per request.
+//
+// One goroutine, the step loop, owns the scheduler, the block pool and the
+// block tables; everything else talks to it through bounded queues.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/holdfast-run/holdfast/sampler"
+)
+
+// Info describes the model that an engine serves.
+type Info struct {
+	ID            string    // the name that clients use, by default the file's base name
+	Created       time.Time // the model file's modification time
+	ContextLength int       // most tokens of prompt and completion together
+	VocabSize     int
+	Device        string // backend name: "cpu" or "ref"
+	Class         string // numerics class, docs/NUMERICS.md
+}
+
+// Request is one completion to make.
+type Request struct {
+	ID        string  // opaque, for logs only
+	Tokens    []int32 // the prompt; not empty
+	MaxTokens int     // most tokens to make; 0 means up to the context's end
+	Params    sampler.Params
+	Stop      []string // the completion ends before the first of these
+}
+
+// FinishReason says why a generation ended, in OpenAI's words.
+type FinishReason string
+
+// The reasons why a generation ends.
+const (
+	FinishStop   FinishReason = "stop"   // an end-of-generation token or a stop string
+	FinishLength FinishReason = "length" // MaxTokens or the context's end
+)
+
+// Usage counts a generation's tokens.
+type Usage struct {
+	PromptTokens     int
+	CompletionTokens int
+	CachedTokens     int // prompt tokens whose KV was reused
+}
+
+// Delta is the next piece of a completion.
+type Delta struct {
+	Text   string       // complete UTF-8; may be empty
+	Finish FinishReason // set on the last delta only
+}
+
+// Errors of Generate and of Generation.Next.
+var (
+	// ErrBusy is returned when the queue is full; the client may retry later.
+	ErrBusy = errors.New("engine: the queue is full")
+	// ErrStopped is returned once the engine drains or is closed.
+	ErrStopped = errors.New("engine: shutting down")
+	// ErrDevice is returned when the backend failed on this request's step.
+	ErrDevice = errors.New("engine: the device failed")
+)
+
+// ContextLengthError is returned when a prompt, with the completion that was
+// asked for, does not fit the context.
+type ContextLengthError struct {
+	Prompt    int // tokens of the prompt
+	MaxTokens int // completion tokens that were asked for
+	Limit     int // tokens that the context holds
+}
+
+func (e *ContextLengthError) Error() string {
+	return fmt.Sprintf("engine: the context holds %d tokens, but the prompt has %d and the completion asks for %d",
+		e.Limit, e.Prompt, e.MaxTokens)
+}
+
+// Stats is a snapshot of an engine's counters and gauges.
+type Stats struct {
+	Waiting          int           // requests queued
+	Running          int           // sequences in the batch
+	BlocksTotal      int           // KV blocks of the pool
+	BlocksUsed       int           // KV blocks held by sequences
+	Steps            uint64        // forward passes run
+	PromptTokens     uint64        // prompt tokens prefilled
+	CompletionTokens uint64        // tokens made
+	Cancelled        uint64        // requests whose client left
+	LastStepAge      time.Duration // since the loop last made progress; 0 when idle
+}
