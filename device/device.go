@@ -1,0 +1,165 @@
+// Package device is the contract between the engine and what computes: a
+// Backend compiles a graph into a Program, whose Pool holds the KV blocks, and
+// each step has two phases. Launch is the forward pass; Sample draws the next
+// tokens, and comes separately because a penalty or a grammar must see token N
+// before it can say what token N+1 may be.
+//
+// A Program is used by one goroutine, the step loop; its memory is stated by
+// Plan before anything is loaded.
+package device
+
+import (
+	"context"
+	"errors"
+
+	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/sampler"
+	"github.com/holdfast-run/holdfast/weights"
+)
+
+// BlockTokens is how many token positions one KV block holds.
+const BlockTokens = 32
+
+// Sampled stands in StepInput.Tokens for "the token sampled last for this
+// table row", which may still be on the device.
+const Sampled int32 = -1
+
+// NoToken stands in Output.Tokens for a row whose logits held no number to
+// choose from (NaN, or nothing above -Inf).
+const NoToken int32 = -1
+
+// ErrNoMemory is returned when a plan does not fit the memory there is.
+var ErrNoMemory = errors.New("device: not enough memory")
+
+// Options says how a graph is compiled.
+type Options struct {
+	// Threads is the number of compute threads of the CPU backend.
+	Threads int
+	// ContextLength is the most positions of one sequence.
+	ContextLength int
+	// MaxRows is the most sequences in a step, and the rows of the block table.
+	MaxRows int
+	// MaxTokens is the most tokens in a step.
+	MaxTokens int
+	// Blocks is the number of KV blocks of the pool.
+	Blocks int
+	// KV is the type of stored keys and values: F16 or F32.
+	KV graph.DType
+	// Progress, if set, is told how many bytes of weights are ready.
+	Progress func(done, total int64)
+}
+
+// MaxBlocks is the length of one row of the block table.
+func (o Options) MaxBlocks() int { return (o.ContextLength + BlockTokens - 1) / BlockTokens }
+
+// PlanItem is one use of memory.
+type PlanItem struct {
+	Name  string
+	Bytes int64
+}
+
+// Plan is the memory that a compiled graph will hold, counted before loading.
+type Plan []PlanItem
+
+// Total returns the plan's sum in bytes.
+func (p Plan) Total() int64 {
+	var n int64
+	for _, it := range p {
+		n += it.Bytes
+	}
+	return n
+}
+
+// Backend is a kind of device.
+type Backend interface {
+	// Name is the backend's name on the command line.
+	Name() string
+	// Plan counts memory; it loads nothing.
+	Plan(g *graph.Graph, w *weights.File, o Options) (Plan, error)
+	// Compile loads the weights of g from w and returns a program. w must stay
+	// open as long as the program.
+	Compile(ctx context.Context, g *graph.Graph, w *weights.File, o Options) (Program, error)
+}
+
+// Program is a compiled graph with its weights on the device. It is not safe
+// for concurrent use.
+type Program interface {
+	// Class is the numerics class (docs/NUMERICS.md).
+	Class() string
+	// Pool is the program's KV pool.
+	Pool() Pool
+	// Launch starts the forward pass of one step. in, and what it points to,
+	// belongs to the program until the ticket is done.
+	Launch(in *StepInput) (Ticket, error)
+	// Sample draws a token for each row of logits of the launch behind t, and
+	// remembers it as the Sampled token of the row. late has one entry per row.
+	Sample(t Ticket, late *sampler.Late) (Ticket, error)
+	// Close frees the device's memory.
+	Close() error
+}
+
+// Ticket is work under way.
+type Ticket interface {
+	// Wait blocks until the work is done. The output is valid until the next
+	// Launch; it is nil for block copies.
+	Wait() (*Output, error)
+}
+
+// Pool is the device memory of the KV blocks. Work on it is ordered with
+// Launch: a step sees what was asked for before it.
+type Pool interface {
+	// BlockBytes is the size of one block.
+	BlockBytes() int
+	// Blocks is the number of blocks.
+	Blocks() int
+	// Copy copies block src to dst.
+	Copy(src, dst int32) (Ticket, error)
+	// Save copies a block to host memory of BlockBytes.
+	Save(block int32, host []byte) (Ticket, error)
+	// Load copies host memory of BlockBytes to a block.
+	Load(host []byte, block int32) (Ticket, error)
+}
+
+// StepInput is one step's batch as flat arrays. Tokens of one sequence stand
+// together, in ascending position; a sequence has one span.
+type StepInput struct {
+	// Per token.
+	Tokens    []int32 // token IDs, or Sampled
+	Positions []int32 // absolute position in the sequence
+	Slots     []int32 // where KV is written: block·BlockTokens + offset
+
+	// Spans are the sequences of the step.
+	Spans []Span
+
+	// Logits lists the tokens, as indexes into Tokens in ascending order,
+	// whose logits are needed.
+	Logits []int32
+
+	// Tables lists what changed in the block table since the last launch.
+	Tables []TableDiff
+
+	// KeepLogits asks for the logits themselves in the output.
+	KeepLogits bool
+}
+
+// Span is one sequence's part of a step.
+type Span struct {
+	Row    int32 // row of the block table
+	Start  int32 // first token, index into Tokens
+	Tokens int32 // tokens in this step
+}
+
+// TableDiff sets Blocks at entries [Start, …) of one row of the block table.
+type TableDiff struct {
+	Row    int32
+	Start  int32
+	Blocks []int32
+}
+
+// Output is what a step gives.
+type Output struct {
+	// Tokens has, after Sample, one token per entry of StepInput.Logits, or NoToken.
+	Tokens []int32
+	// Logits has one row per entry of StepInput.Logits if KeepLogits was set.
+	Logits [][]float32
+}
