@@ -1,0 +1,185 @@
+package cpu
+
+import (
+	"encoding/binary"
+	"math"
+	"unsafe"
+
+	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/f16"
+	"github.com/holdfast-run/holdfast/internal/num"
+)
+
+const (
+	// BlockSlots is the number of token positions in a KV block.
+	BlockSlots = 32
+	// ChunkSlots is the number of positions in an attention chunk.
+	ChunkSlots = 256
+	// chunkBlocks is the number of KV blocks in a chunk.
+	chunkBlocks = ChunkSlots / BlockSlots
+)
+
+// Chunk is the KV of one KV head over the 256 positions [256i, 256i+256).
+type Chunk struct {
+	// K and V are the bases of the chunk's blocks in ascending order: K is
+	// [Dim][32 slots] and V [32 slots][Dim]. A block that holds no visible slot of
+	// any query is not read and may be nil.
+	K, V [chunkBlocks]unsafe.Pointer
+	// Type is the element type of K and V: F32 or F16.
+	Type graph.DType
+	// Dim is the dimension of the head.
+	Dim int
+}
+
+// KVBytes returns the size of the K, or of the V, of one KV head in one block.
+func KVBytes(t graph.DType, dim int) int { return t.RowBytes(dim * BlockSlots) }
+
+// StoreK writes the K vector v of one head to a slot of a block, which is
+// [dim][32 slots] of type F32 or F16.
+func (k *Kernels) StoreK(block []byte, t graph.DType, dim, slot int, v []float32) {
+	checkSlot(block, t, dim, slot, v)
+	v = v[:dim]
+	if t == graph.F32 {
+		for d, x := range v {
+			binary.LittleEndian.PutUint32(block[4*(d*BlockSlots+slot):], math.Float32bits(x))
+		}
+		return
+	}
+	var buf [2 * 256]byte
+	for len(v) > 0 {
+		n := min(len(v), len(buf)/2)
+		k.toF16(buf[:2*n], v[:n])
+		for i := range n {
+			block[2*(i*BlockSlots+slot)] = buf[2*i]
+			block[2*(i*BlockSlots+slot)+1] = buf[2*i+1]
+		}
+		if v = v[n:]; len(v) > 0 {
+			block = block[2*n*BlockSlots:]
+		}
+	}
+}
+
+// StoreV writes the V vector v of one head to a slot of a block, which is
+// [32 slots][dim] of type F32 or F16.
+func (k *Kernels) StoreV(block []byte, t graph.DType, dim, slot int, v []float32) {
+	checkSlot(block, t, dim, slot, v)
+	v = v[:dim]
+	if t == graph.F32 {
+		for d, x := range v {
+			binary.LittleEndian.PutUint32(block[4*(slot*dim+d):], math.Float32bits(x))
+		}
+		return
+	}
+	k.toF16(block[2*slot*dim:][:2*dim], v)
+}
+
+func checkSlot(block []byte, t graph.DType, dim, slot int, v []float32) {
+	if t != graph.F32 && t != graph.F16 || slot < 0 || slot >= BlockSlots {
+		panic("BUG: cpu: a KV slot of bad type or place")
+	}
+	need("KV block", len(block), KVBytes(t, dim))
+	need("KV vector", len(v), dim)
+}
+
+// AttendScratch returns how many floats of scratch AttendChunk needs for n
+// queries.
+func AttendScratch(n, dim int) int { return min(n, maxQueries) * ChunkSlots }
+
+// maxQueries is the largest number of queries that share a pass over a chunk.
+const maxQueries = 8
+
+// AttendChunk computes one chunk for n queries of one KV head, q being n x Dim
+// and already scaled. Query i sees the slots [first[i], last[i]) of the chunk.
+// It sets m[i] to the largest score, l[i] to the sum of the weights and the row
+// i of acc, n x Dim, to the weighted sum of V. A query that sees nothing gets
+// m = -Inf, l = 0 and zeros. Other slots may hold anything, and change nothing.
+//
+// scratch has AttendScratch(n, Dim) floats.
+func (k *Kernels) AttendChunk(c *Chunk, q []float32, n int, first, last []int32, scratch, m, l, acc []float32) {
+	if c.Type != graph.F32 && c.Type != graph.F16 {
+		panic("BUG: cpu: KV of bad type")
+	}
+	need("AttendChunk q", len(q), n*c.Dim)
+	need("AttendChunk first", len(first), n)
+	need("AttendChunk last", len(last), n)
+	need("AttendChunk scratch", len(scratch), AttendScratch(n, c.Dim))
+	need("AttendChunk m", len(m), n)
+	need("AttendChunk l", len(l), n)
+	need("AttendChunk acc", len(acc), n*c.Dim)
+	for i := range n {
+		if first[i] < last[i] && (first[i] < 0 || last[i] > ChunkSlots) {
+			panic("BUG: cpu: visible slots outside of the chunk")
+		}
+	}
+	k.attendChunk(c, q, n, first, last, scratch, m, l, acc)
+}
+
+// MergeChunk merges the result (m, l, a) of a chunk into the running (M, L, A),
+// which starts as *L = 0 and takes the first chunk as it is. A chunk without a
+// visible slot (l = 0) changes nothing.
+func (k *Kernels) MergeChunk(M, L *float32, A []float32, m, l float32, a []float32) {
+	need("MergeChunk a", len(a), len(A))
+	switch {
+	case l == 0:
+		return
+	case *L == 0:
+		*M, *L = m, l
+		copy(A, a)
+		return
+	}
+	top := max(*M, m)
+	u, v := num.Exp2f32(*M-top), num.Exp2f32(m-top)
+	*M = top
+	*L = num.FMA32(l, v, float32(*L*u))
+	k.merge(A, a, u, v)
+}
+
+// Finish sets out to the attention's result, A · round(1 / L). out may be A.
+func (k *Kernels) Finish(out, A []float32, L float32) { k.ScaleTo(out, A, 1/L) }
+
+func genericMerge(A, a []float32, u, v float32) {
+	for i := range A {
+		A[i] = num.FMA32(a[i], v, float32(A[i]*u))
+	}
+}
+
+func genericAttendChunk(c *Chunk, q []float32, n int, first, last []int32, scratch, m, l, acc []float32) {
+	p, dim := scratch[:ChunkSlots], c.Dim
+	for i := range n {
+		from, to := int(first[i]), int(last[i])
+		out := acc[i*dim:][:dim]
+		clear(out)
+		m[i], l[i] = float32(math.Inf(-1)), 0
+		if from >= to {
+			continue
+		}
+		for j := from; j < to; j++ {
+			t := float32(0)
+			for d, x := range q[i*dim:][:dim] {
+				t = num.FMA32(x, kvAt(c.K[j/BlockSlots], c.Type, d*BlockSlots+j%BlockSlots), t)
+			}
+			p[j] = t
+			m[i] = max(m[i], t)
+		}
+		m[i] += 0 // -0 is +0, whatever the order in which they were compared
+		var lanes [16]float32
+		for j := from; j < to; j++ {
+			p[j] = num.Exp2f32(float32(p[j] - m[i]))
+			lanes[j%16] += p[j]
+		}
+		l[i] = foldLanes(&lanes)
+		for j := from; j < to; j++ {
+			for d := range out {
+				out[d] = num.FMA32(p[j], kvAt(c.V[j/BlockSlots], c.Type, j%BlockSlots*dim+d), out[d])
+			}
+		}
+	}
+}
+
+// kvAt returns element i of a K or V block.
+func kvAt(p unsafe.Pointer, t graph.DType, i int) float32 {
+	if t == graph.F32 {
+		return *(*float32)(unsafe.Add(p, 4*i))
+	}
+	return f16.ToFloat32(*(*uint16)(unsafe.Add(p, 2*i)))
+}
