@@ -37,7 +37,8 @@ type Options struct {
 	Threads int
 	// ContextLength is the most positions of one sequence.
 	ContextLength int
-	// MaxRows is the most sequences in a step, and the rows of the block table.
+	// MaxRows is the most sequences in a step, the rows of the block table, and
+	// the most positions of a step whose logits are computed.
 	MaxRows int
 	// MaxTokens is the most tokens in a step.
 	MaxTokens int
@@ -132,7 +133,7 @@ type StepInput struct {
 	Spans []Span
 
 	// Logits lists the tokens, as indexes into Tokens in ascending order,
-	// whose logits are needed.
+	// whose logits are needed: at most Options.MaxRows.
 	Logits []int32
 
 	// Tables lists what changed in the block table since the last launch.

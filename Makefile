@@ -1,0 +1,58 @@
+# Holdfast. `make` alone lists the targets.
+GO     ?= go
+PYTHON ?= python3
+MODEL  ?= models/SmolLM2-135M-Instruct.Q4_1.gguf
+LISTEN ?= 127.0.0.1:8080
+FLAGS  ?=
+
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build run model model-gemma test test-long test-openai bench bench-peers lint generate clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/holdfast
+	$(GO) build -trimpath -ldflags="-s -w" -o bin/holdfast ./cmd/holdfast
+
+run: build $(MODEL) ## build, fetch the default model if needed, serve it
+	bin/holdfast serve --model $(MODEL) --listen $(LISTEN) $(FLAGS)
+
+model: $(MODEL) ## fetch the default model (SmolLM2 135M, 98 MB)
+
+models/SmolLM2-135M-Instruct.Q4_1.gguf:
+	$(PYTHON) scripts/model.py smollm2 --dir models
+
+model-gemma: ## fetch Gemma 3 270M, used by tests of coming families
+	$(PYTHON) scripts/model.py gemma3-270m --dir models
+
+test: ## all tests that need no accelerator, under 10 minutes on 2 cores
+	$(GO) vet ./...
+	$(GO) test -tags invariants ./...
+
+test-long: ## full counts: fuzzing, accuracy at length
+	HOLDFAST_LONG=1 $(GO) test -tags invariants -timeout 60m ./...
+	sh scripts/fuzz.sh
+
+test-openai: build $(MODEL) ## the openai Python client against a served model
+	sh test/e2e/openai.sh $(MODEL)
+
+bench: ## micro-benchmarks of kernels, sampler, tokenizer, scheduler
+	$(GO) test -run '^$$' -bench . ./kernels/... ./sampler ./tokenizer ./scheduler ./server ./device/...
+
+bench-peers: build $(MODEL) ## build llama.cpp, run it and us in turns, write bench/results
+	sh bench/peers/build.sh
+	$(PYTHON) bench/peers/compare.py --model $(MODEL)
+
+lint: ## formatting, vet, import arrows
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	GOARCH=arm64 $(GO) vet ./...
+	$(GO) test ./internal/lint
+
+generate: ## write the generated kernels anew
+	cd kernels/_generate && $(GO) run . -out ../cpu
+
+clean: ## remove what was built (models stay)
+	rm -rf bin build

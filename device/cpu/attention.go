@@ -1,0 +1,251 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/slab"
+	kernels "github.com/holdfast-run/holdfast/kernels/cpu"
+)
+
+// groupTokens is the most tokens of one sequence whose queries pass over KV
+// together.
+const groupTokens = 8
+
+// chunkBlocks is the number of blocks in an attention chunk.
+const chunkBlocks = kernels.ChunkSlots / device.BlockTokens
+
+// queryGroup is some consecutive tokens of one sequence. Together with a KV
+// head it is the unit of attention's work.
+type queryGroup struct {
+	row    int32 // of the block table
+	token  int32 // first token, index into the step's
+	count  int32
+	chunks int32 // chunks up to the last token's position
+}
+
+// attentionLayout is the size of attention's scratch memory.
+type attentionLayout struct {
+	workers int
+	queries int // most queries of a group and a KV head, over all layers
+	dim     int // largest head dimension
+	heads   int // most query heads
+	chunks  int // chunks of a whole context
+	split   int // most (group, KV head) pairs that are split into chunks
+}
+
+func newAttentionLayout(g *graph.Graph, o device.Options) attentionLayout {
+	l := attentionLayout{
+		workers: o.Threads,
+		chunks:  (o.ContextLength + kernels.ChunkSlots - 1) / kernels.ChunkSlots,
+		split:   4 * o.Threads,
+	}
+	for _, n := range g.Nodes {
+		if op, ok := n.Op.(graph.Attention); ok {
+			layer := g.KV[g.Nodes[n.In[1]].Op.(graph.StoreKV).Layer]
+			l.queries = max(l.queries, groupTokens*op.Heads/layer.Heads)
+			l.dim = max(l.dim, op.HeadDim)
+			l.heads = max(l.heads, op.Heads)
+		}
+	}
+	return l
+}
+
+// Scratch of one worker: scaled queries, one chunk's result, the running
+// result, and the kernel's own.
+func (l attentionLayout) workerFloats() int {
+	return 3*l.queries*l.dim + 4*l.queries + kernels.AttendScratch(l.queries, l.dim)
+}
+
+// partFloats is the room of one chunk's result for one token of a KV head.
+func (l attentionLayout) partFloats() int { return l.queries / groupTokens * (l.dim + 2) }
+
+func (l attentionLayout) bytes() int {
+	return l.workers*slab.Round(4*l.workerFloats()) + slab.Round(4*l.split*l.chunks*l.partFloats())
+}
+
+// attention is the state that attention's phases share in a step.
+type attention struct {
+	layout  attentionLayout
+	groups  []queryGroup
+	workers []attentionWorker
+	// parts holds the chunks' results where the step is split by chunk: few
+	// single tokens with long contexts, which would leave threads idle.
+	parts     []float32
+	maxChunks int32 // of the groups of the step
+}
+
+// attentionWorker is one thread's scratch.
+type attentionWorker struct {
+	q, acc, total []float32 // queries × dim: scaled queries, one chunk's, all chunks'
+	m, l, tm, tl  []float32 // per query: one chunk's maximum and sum, all chunks'
+	first, last   []int32   // per query: visible slots of the chunk
+	scratch       []float32
+	chunk         kernels.Chunk
+}
+
+func (a *attention) bind(p *program) {
+	a.layout = p.layout.attention
+	n, d := a.layout.queries, a.layout.dim
+	for range a.layout.workers {
+		f := p.scratch.Floats(a.layout.workerFloats())
+		take := func(n int) []float32 { x := f[:n:n]; f = f[n:]; return x }
+		a.workers = append(a.workers, attentionWorker{
+			q: take(n * d), acc: take(n * d), total: take(n * d),
+			m: take(n), l: take(n), tm: take(n), tl: take(n), scratch: f,
+			first: make([]int32, n), last: make([]int32, n),
+		})
+	}
+	a.parts = p.scratch.Floats(a.layout.split * a.layout.chunks * a.layout.partFloats())
+	a.groups = make([]queryGroup, 0, p.opts.MaxTokens)
+}
+
+// prepare cuts the step's sequences into groups.
+func (a *attention) prepare(p *program) {
+	a.groups, a.maxChunks = a.groups[:0], 0
+	for _, s := range p.in.Spans {
+		for t := int32(0); t < s.Tokens; t += groupTokens {
+			g := queryGroup{row: s.Row, token: s.Start + t, count: min(groupTokens, s.Tokens-t)}
+			g.chunks = p.in.Positions[g.token+g.count-1]/kernels.ChunkSlots + 1
+			a.maxChunks = max(a.maxChunks, g.chunks)
+			a.groups = append(a.groups, g)
+		}
+	}
+}
+
+// split reports whether the step's attention over this many KV heads is spread
+// by chunk.
+func (a *attention) split(kvHeads int) bool {
+	n := len(a.groups) * kvHeads
+	if a.maxChunks == 1 || n > a.layout.split {
+		return false
+	}
+	for _, g := range a.groups {
+		if g.count > 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// head is attention of one group over one KV head of a layer.
+type head struct {
+	*program
+	op    graph.Attention
+	layer int
+	q, y  *buffer
+	group int // query heads that share the KV head
+	scale float32
+}
+
+// compile adds the phases of one attention node. How tasks are cut does not
+// change the result: the chunks are always the same, and merged in order.
+func (a *attention) compile(p *program, op graph.Attention, layer int, q, y *buffer) {
+	kvHeads := p.graph.KV[layer].Heads
+	h := &head{
+		program: p, op: op, layer: layer, q: q, y: y, group: op.Heads / kvHeads,
+		scale: float32(op.Scale * math.Log2E),
+	}
+	p.add(
+		func() int {
+			if a.split(kvHeads) {
+				return len(a.groups) * kvHeads * int(a.maxChunks)
+			}
+			return len(a.groups) * kvHeads
+		},
+		func(i, worker int) {
+			w := &a.workers[worker]
+			if !a.split(kvHeads) {
+				h.whole(w, &a.groups[i/kvHeads], i%kvHeads)
+				return
+			}
+			pair, c := i/int(a.maxChunks), int32(i%int(a.maxChunks))
+			if g := &a.groups[pair/kvHeads]; c < g.chunks {
+				h.part(w, g, pair%kvHeads, c, a.part(pair, c))
+			}
+		})
+	p.add(
+		func() int {
+			if a.split(kvHeads) {
+				return len(a.groups) * kvHeads
+			}
+			return 0
+		},
+		func(i, worker int) { h.merge(&a.workers[worker], &a.groups[i/kvHeads], i, i%kvHeads) })
+}
+
+// part returns where the result of chunk c of a (group, KV head) pair is kept.
+func (a *attention) part(pair int, c int32) []float32 {
+	n := a.layout.partFloats()
+	at := (pair*int(a.maxChunks) + int(c)) * n
+	return a.parts[at : at+n]
+}
+
+// load scales the group's queries and returns their number.
+func (h *head) load(w *attentionWorker, g *queryGroup, kvHead int) int {
+	width := h.group * h.op.HeadDim
+	for t := range int(g.count) {
+		q := h.q.row(int(g.token)+t, (kvHead+1)*width)[kvHead*width:]
+		h.kernels.ScaleTo(w.q[t*width:(t+1)*width], q, h.scale)
+	}
+	return int(g.count) * h.group
+}
+
+// attend computes chunk c of a group's n queries into m, l and acc.
+func (h *head) attend(w *attentionWorker, g *queryGroup, kvHead int, c int32, n int, m, l, acc []float32) {
+	start := c * kernels.ChunkSlots
+	for i := range n {
+		pos := h.in.Positions[g.token+int32(i/h.group)]
+		w.first[i], w.last[i] = 0, max(0, min(kernels.ChunkSlots, pos+1-start))
+	}
+	furthest := h.in.Positions[g.token+g.count-1]
+	from := int(c) * chunkBlocks
+	to := min(from+chunkBlocks, int(furthest)/device.BlockTokens+1)
+	h.pool.chunk(&w.chunk, h.table.Row(g.row)[from:to], h.layer, kvHead)
+	h.kernels.AttendChunk(&w.chunk, w.q, n, w.first, w.last, w.scratch, m, l, acc)
+}
+
+// whole runs all chunks of a group over one KV head.
+func (h *head) whole(w *attentionWorker, g *queryGroup, kvHead int) {
+	n, d := h.load(w, g, kvHead), h.op.HeadDim
+	h.attend(w, g, kvHead, 0, n, w.tm, w.tl, w.total)
+	for c := int32(1); c < g.chunks; c++ {
+		h.attend(w, g, kvHead, c, n, w.m, w.l, w.acc)
+		for i := range n {
+			h.kernels.MergeChunk(&w.tm[i], &w.tl[i], w.total[i*d:(i+1)*d], w.m[i], w.l[i], w.acc[i*d:(i+1)*d])
+		}
+	}
+	h.finish(w, g, kvHead, n)
+}
+
+// part runs one chunk of a single token over one KV head. The result is m and l
+// per query, then the accumulators.
+func (h *head) part(w *attentionWorker, g *queryGroup, kvHead int, c int32, out []float32) {
+	n := h.load(w, g, kvHead)
+	h.attend(w, g, kvHead, c, n, out[:n], out[n:2*n], out[2*n:])
+}
+
+// merge brings the parts of a single token together, in order.
+func (h *head) merge(w *attentionWorker, g *queryGroup, pair, kvHead int) {
+	n, d := h.group, h.op.HeadDim
+	clear(w.tl[:n])
+	for c := range g.chunks {
+		part := h.attention.part(pair, c)
+		for i := range n {
+			acc := part[2*n+i*d : 2*n+(i+1)*d]
+			h.kernels.MergeChunk(&w.tm[i], &w.tl[i], w.total[i*d:(i+1)*d], part[i], part[n+i], acc)
+		}
+	}
+	h.finish(w, g, kvHead, n)
+}
+
+// finish writes the group's result.
+func (h *head) finish(w *attentionWorker, g *queryGroup, kvHead, n int) {
+	d := h.op.HeadDim
+	for i := range n {
+		at := (kvHead*h.group + i%h.group) * d
+		out := h.y.row(int(g.token)+i/h.group, at+d)[at:]
+		h.kernels.Finish(out, w.total[i*d:(i+1)*d], w.tl[i])
+	}
+}

@@ -1,0 +1,169 @@
+package cpu_test
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/device/cpu"
+	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/testkit/devicetest"
+	"github.com/holdfast-run/holdfast/internal/testkit/golden"
+	kernels "github.com/holdfast-run/holdfast/kernels/cpu"
+)
+
+// quantised names the tiny models whose activations become int8: their error
+// is of that, not of float32.
+var quantised = map[string]bool{
+	"q8_0": true, "q4_0": true, "q4_1": true, "q5_0": true, "q5_1": true, "q4_k": true, "q5_k": true, "q6_k": true,
+}
+
+// TestTinyGoldens compares every tiny model with transformers in float32.
+func TestTinyGoldens(t *testing.T) {
+	for _, c := range golden.Tiny(t) {
+		t.Run(c.Name, func(t *testing.T) {
+			r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{})
+			logits := r.Feed(0, 1, c.Tokens, 50)
+			var worst, most, diff2, want2 float64
+			for i, pos := range c.Positions {
+				for id, want := range c.Logits[i] {
+					d := float64(logits[pos][id] - want)
+					worst, most = max(worst, math.Abs(d)), max(most, math.Abs(float64(want)))
+					diff2, want2 = diff2+d*d, want2+float64(want)*float64(want)
+				}
+			}
+			if quantised[c.Name] {
+				if ratio := math.Sqrt(diff2 / want2); !(ratio < 0.03) {
+					t.Errorf("logits differ by %.2g of their size", ratio)
+				}
+			} else if bound := 2e-5 * max(1, most); !(worst < bound) {
+				t.Errorf("logits differ by up to %g, bound %g (largest logit %g)", worst, bound, most)
+			}
+		})
+	}
+}
+
+// hash returns a digest of the bits of rows of logits.
+func hash(rows [][]float32) string {
+	h := sha256.New()
+	for _, row := range rows {
+		binary.Write(h, binary.LittleEndian, row)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)[:8])
+}
+
+// sequence returns n random tokens.
+func sequence(vocab, n int, seed uint64) []int32 {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	tokens := make([]int32, n)
+	for i := range tokens {
+		tokens[i] = int32(rng.IntN(vocab))
+	}
+	return tokens
+}
+
+// TestScheduleInvariance: the bits of every row of logits are the same for any
+// chunking, thread count, tier and company, and for KV in F16 and F32 alike.
+func TestScheduleInvariance(t *testing.T) {
+	for _, name := range []string{"q4_1", "q6_k", "f16", "gqa4-d64", "gqa8-d128", "bias-untied", "mha-odd"} {
+		for _, kv := range []graph.DType{graph.F16, graph.F32} {
+			t.Run(fmt.Sprintf("%s/%v", name, kv), func(t *testing.T) {
+				c := golden.TinyCase(t, name)
+				a, b := sequence(c.Vocab, 290, 1), sequence(c.Vocab, 150, 2)
+				open := func(threads int) *devicetest.Runner {
+					return devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{Threads: threads, KV: kv, MaxRows: 512, Blocks: 64, ContextLength: 300})
+				}
+				r := open(1)
+				wantA, wantB := hash(r.Feed(0, 2, a, 290)), hash(r.Feed(1, 2, b, 150))
+
+				for _, tier := range kernels.Tiers() {
+					t.Setenv(kernels.TierVariable, tier.String())
+					for _, threads := range []int{1, 2, 3} {
+						r := open(threads)
+						for _, chunk := range []int{1, 7, 64} {
+							if tier == kernels.Generic && (chunk != 64 || threads != 2) {
+								continue // slow, and the kernels' own tests cover it
+							}
+							if got := hash(r.Feed(0, 2, a, chunk)); got != wantA {
+								t.Errorf("tier %v, %d threads, chunks of %d: other bits", tier, threads, chunk)
+							}
+							r.Forget(0)
+						}
+						if gotA, gotB := together(r, a, b); gotA != wantA || gotB != wantB {
+							t.Errorf("tier %v, %d threads: other bits in company", tier, threads)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// together feeds two sequences in the same steps, in chunks of changing size.
+func together(r *devicetest.Runner, a, b []int32) (hashA, hashB string) {
+	r.Forget(0)
+	r.Forget(1)
+	var la, lb [][]float32
+	for n := 1; len(a)+len(b) > 0; n = n%37 + 3 {
+		pa, pb := a[:min(n, len(a))], b[:min(40-n, len(b))]
+		a, b = a[len(pa):], b[len(pb):]
+		var parts []devicetest.Part
+		if len(pb) > 0 {
+			parts = append(parts, devicetest.Part{Row: 1, Tokens: pb})
+		}
+		if len(pa) > 0 {
+			parts = append(parts, devicetest.Part{Row: 0, Tokens: pa})
+		}
+		rows := r.Launch(r.Input(2, true, parts...))
+		lb, la = append(lb, rows[:len(pb)]...), append(la, rows[len(pb):]...)
+	}
+	return hash(la), hash(lb)
+}
+
+// TestPool: a block saved, loaded elsewhere or copied gives the same bits.
+func TestPool(t *testing.T) {
+	c := golden.TinyCase(t, "q4_1")
+	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, Blocks: 8, ContextLength: 96})
+	pool := r.Program.Pool()
+	tokens := sequence(c.Vocab, 40, 3)
+	r.Feed(0, 1, tokens[:39], 39) // blocks 7 and 6
+	want := r.Feed(0, 1, tokens[39:], 1)
+
+	host := make([]byte, pool.BlockBytes())
+	if _, err := pool.Save(7, host); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Copy(6, 2); err != nil {
+		t.Fatal(err)
+	}
+	junk := make([]byte, pool.BlockBytes())
+	for i := range junk {
+		junk[i] = 0xff
+	}
+	for _, b := range []int32{1, 6, 7} {
+		if _, err := pool.Load(junk, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := pool.Load(host, 1); err != nil {
+		t.Fatal(err)
+	}
+	in := &device.StepInput{
+		Tokens: tokens[39:], Positions: []int32{39}, Slots: []int32{2*device.BlockTokens + 7},
+		Spans: []device.Span{{Row: 5, Start: 0, Tokens: 1}}, Logits: []int32{0}, KeepLogits: true,
+		Tables: []device.TableDiff{{Row: 5, Blocks: []int32{1, 2}}},
+	}
+	if got := r.Launch(in); hash(got) != hash(want) {
+		t.Error("other bits after save, load and copy")
+	}
+	if _, err := pool.Load(host[1:], 1); err == nil {
+		t.Error("a short slab was loaded")
+	}
+	if _, err := pool.Save(8, host); err == nil {
+		t.Error("a block outside of the pool was saved")
+	}
+}

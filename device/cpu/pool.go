@@ -1,0 +1,118 @@
+package cpu
+
+import (
+	"fmt"
+	"unsafe"
+
+	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/slab"
+	kernels "github.com/holdfast-run/holdfast/kernels/cpu"
+)
+
+// pool holds the KV blocks. A block is contiguous over all layers:
+// [layer][KV head][K: dim × 32 slots, V: 32 slots × dim].
+type pool struct {
+	slab   *slab.Slab
+	data   []byte
+	kv     []graph.KVLayer
+	offset []int // of each layer in a block, in bytes
+	block  int   // bytes of one block
+	dtype  graph.DType
+}
+
+func blockBytes(g *graph.Graph, t graph.DType) int {
+	n := 0
+	for _, l := range g.KV {
+		n += 2 * l.Heads * kernels.KVBytes(t, l.HeadDim)
+	}
+	return n
+}
+
+func newPool(g *graph.Graph, o device.Options) (*pool, error) {
+	p := &pool{kv: g.KV, block: blockBytes(g, o.KV), dtype: o.KV}
+	at := 0
+	for _, l := range g.KV {
+		p.offset = append(p.offset, at)
+		at += 2 * l.Heads * kernels.KVBytes(o.KV, l.HeadDim)
+	}
+	var err error
+	if p.slab, err = slab.New(o.Blocks * p.block); err != nil {
+		return nil, err
+	}
+	p.data = p.slab.Take(o.Blocks * p.block)
+	return p, nil
+}
+
+// head returns where a block keeps the K and the V of one head of a layer.
+func (p *pool) head(block int32, layer, head int) (k, v []byte) {
+	n := kernels.KVBytes(p.dtype, p.kv[layer].HeadDim)
+	at := int(block)*p.block + p.offset[layer] + 2*head*n
+	return p.data[at : at+n], p.data[at+n : at+2*n]
+}
+
+// chunk points c at the blocks of one chunk, as far as blocks reaches.
+func (p *pool) chunk(c *kernels.Chunk, blocks []int32, layer, head int) {
+	c.Type, c.Dim = p.dtype, p.kv[layer].HeadDim
+	for i := range c.K {
+		c.K[i], c.V[i] = nil, nil
+		if i < len(blocks) {
+			k, v := p.head(blocks[i], layer, head)
+			c.K[i], c.V[i] = unsafe.Pointer(&k[0]), unsafe.Pointer(&v[0])
+		}
+	}
+}
+
+// BlockBytes implements device.Pool.
+func (p *pool) BlockBytes() int { return p.block }
+
+// Blocks implements device.Pool.
+func (p *pool) Blocks() int { return len(p.data) / p.block }
+
+func (p *pool) bytes(b int32) ([]byte, error) {
+	if b < 0 || int(b) >= p.Blocks() {
+		return nil, fmt.Errorf("cpu: BUG: block %d is not in the pool of %d", b, p.Blocks())
+	}
+	return p.data[int(b)*p.block : (int(b)+1)*p.block], nil
+}
+
+// Copy implements device.Pool.
+func (p *pool) Copy(src, dst int32) (device.Ticket, error) {
+	from, err := p.bytes(src)
+	if err != nil {
+		return nil, err
+	}
+	return p.Load(from, dst)
+}
+
+// Save implements device.Pool.
+func (p *pool) Save(block int32, host []byte) (device.Ticket, error) {
+	from, err := p.bytes(block)
+	if err != nil {
+		return nil, err
+	}
+	if len(host) != p.block {
+		return nil, fmt.Errorf("cpu: BUG: %d bytes for a block of %d", len(host), p.block)
+	}
+	copy(host, from)
+	return done{}, nil
+}
+
+// Load implements device.Pool.
+func (p *pool) Load(host []byte, block int32) (device.Ticket, error) {
+	to, err := p.bytes(block)
+	if err != nil {
+		return nil, err
+	}
+	if len(host) != p.block {
+		return nil, fmt.Errorf("cpu: BUG: %d bytes for a block of %d", len(host), p.block)
+	}
+	copy(to, host)
+	return done{}, nil
+}
+
+// done is the ticket of work that is over when it is asked for.
+type done struct{}
+
+// Wait implements device.Ticket.
+func (done) Wait() (*device.Output, error) { return nil, nil }

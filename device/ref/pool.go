@@ -1,0 +1,113 @@
+package ref
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/graph"
+)
+
+// pool keeps KV in float64. A block is [layer][K, V][slot][head · dim].
+type pool struct {
+	kv     []graph.KVLayer
+	offset []int // of each layer in a block, in elements
+	elems  int   // of one block
+	data   []float64
+}
+
+func blockElems(g *graph.Graph) int {
+	n := 0
+	for _, l := range g.KV {
+		n += 2 * device.BlockTokens * l.Heads * l.HeadDim
+	}
+	return n
+}
+
+func newPool(g *graph.Graph, blocks int) *pool {
+	p := &pool{kv: g.KV, elems: blockElems(g)}
+	at := 0
+	for _, l := range g.KV {
+		p.offset = append(p.offset, at)
+		at += 2 * device.BlockTokens * l.Heads * l.HeadDim
+	}
+	p.data = make([]float64, blocks*p.elems)
+	return p
+}
+
+// rows returns the K and V rows of a slot in a layer.
+func (p *pool) rows(layer, slot int) (k, v []float64) {
+	w := p.kv[layer].Heads * p.kv[layer].HeadDim
+	at := slot/device.BlockTokens*p.elems + p.offset[layer] + slot%device.BlockTokens*w
+	half := device.BlockTokens * w
+	return p.data[at : at+w], p.data[at+half : at+half+w]
+}
+
+func (p *pool) store(layer, slot int, k, v []float64) {
+	kr, vr := p.rows(layer, slot)
+	copy(kr, k)
+	copy(vr, v)
+}
+
+func (p *pool) head(layer, slot, head int) (k, v []float64) {
+	k, v = p.rows(layer, slot)
+	d := p.kv[layer].HeadDim
+	return k[head*d : (head+1)*d], v[head*d : (head+1)*d]
+}
+
+func (p *pool) BlockBytes() int { return 8 * p.elems }
+func (p *pool) Blocks() int     { return len(p.data) / p.elems }
+
+func (p *pool) block(b int32) ([]float64, error) {
+	if b < 0 || int(b) >= p.Blocks() {
+		return nil, fmt.Errorf("ref: BUG: block %d is not in the pool of %d", b, p.Blocks())
+	}
+	return p.data[int(b)*p.elems : (int(b)+1)*p.elems], nil
+}
+
+func (p *pool) Copy(src, dst int32) (device.Ticket, error) {
+	from, err := p.block(src)
+	if err != nil {
+		return nil, err
+	}
+	to, err := p.block(dst)
+	if err != nil {
+		return nil, err
+	}
+	copy(to, from)
+	return done{}, nil
+}
+
+func (p *pool) Save(block int32, host []byte) (device.Ticket, error) {
+	from, err := p.block(block)
+	if err != nil {
+		return nil, err
+	}
+	if len(host) != p.BlockBytes() {
+		return nil, fmt.Errorf("ref: BUG: %d bytes for a block of %d", len(host), p.BlockBytes())
+	}
+	for i, x := range from {
+		binary.LittleEndian.PutUint64(host[8*i:], math.Float64bits(x))
+	}
+	return done{}, nil
+}
+
+func (p *pool) Load(host []byte, block int32) (device.Ticket, error) {
+	to, err := p.block(block)
+	if err != nil {
+		return nil, err
+	}
+	if len(host) != p.BlockBytes() {
+		return nil, fmt.Errorf("ref: BUG: %d bytes for a block of %d", len(host), p.BlockBytes())
+	}
+	for i := range to {
+		to[i] = math.Float64frombits(binary.LittleEndian.Uint64(host[8*i:]))
+	}
+	return done{}, nil
+}
+
+// done is the ticket of work that is over when it is asked for.
+type done struct{}
+
+func (done) Wait() (*device.Output, error) { return nil, nil }

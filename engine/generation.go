@@ -1,0 +1,174 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/holdfast-run/holdfast/scheduler"
+)
+
+// Generation is one request under way. Next is for one goroutine; Close may be
+// called from any.
+type Generation struct {
+	req Request
+	seq scheduler.Sequence // the loop's
+	// ended and usage.PromptTokens: set before submit or by the loop only.
+	ended bool
+	usage Usage
+
+	cancelled atomic.Bool
+	loop      *loop
+	unwatch   func() bool // stops the watch over the request's context
+
+	mu     sync.Mutex
+	tokens []int32 // drawn and not yet read by Next
+	reason scheduler.Reason
+	err    error
+	more   chan struct{} // holds a token when there is something to read
+
+	text textStream // Next's
+}
+
+// Generate queues a request. The context covers the whole generation: when it
+// ends, so does the sequence. The caller must Close the generation.
+func (e *Engine) Generate(ctx context.Context, r Request) (*Generation, error) {
+	limit := e.info.ContextLength
+	if len(r.Tokens) == 0 {
+		return nil, fmt.Errorf("engine: the prompt is empty")
+	}
+	for _, t := range r.Tokens {
+		if t < 0 || int(t) >= e.info.VocabSize {
+			return nil, fmt.Errorf("engine: token %d is not in the vocabulary of %d", t, e.info.VocabSize)
+		}
+	}
+	if len(r.Tokens)+max(r.MaxTokens, 1) > limit {
+		return nil, &ContextLengthError{Prompt: len(r.Tokens), MaxTokens: r.MaxTokens, Limit: limit}
+	}
+	if err := r.Params.Validate(); err != nil {
+		return nil, err
+	}
+	most := limit
+	if r.MaxTokens > 0 {
+		most = len(r.Tokens) + r.MaxTokens
+	}
+	g := &Generation{
+		req:   r,
+		loop:  e.loop,
+		usage: Usage{PromptTokens: len(r.Tokens)},
+		more:  make(chan struct{}, 1),
+		text:  textStream{detok: e.tokenizer.NewDetokenizer(), stops: r.Stop},
+	}
+	g.seq = scheduler.Sequence{
+		Owner:  g,
+		Tokens: append(make([]int32, 0, len(r.Tokens)+64), r.Tokens...),
+		MaxLen: most,
+		Stop:   e.tokenizer.EndTokens(),
+	}
+	g.unwatch = context.AfterFunc(ctx, func() { g.cancel(ctx.Err()) })
+	if err := e.loop.submit(g); err != nil {
+		g.unwatch()
+		return nil, err
+	}
+	return g, nil
+}
+
+// push is the loop's: one more token was drawn, and the sequence ended with it
+// if why says so.
+func (g *Generation) push(token int32, why scheduler.Reason) {
+	g.ended = why != scheduler.None
+	g.mu.Lock()
+	g.tokens = append(g.tokens, token)
+	g.reason = why
+	g.mu.Unlock()
+	g.signal()
+}
+
+// end is the loop's: the sequence is finished without a token, and holds no blocks.
+func (g *Generation) end(why scheduler.Reason, err error) {
+	g.ended = true
+	g.mu.Lock()
+	g.reason = why
+	if g.err == nil {
+		g.err = err
+	}
+	g.mu.Unlock()
+	g.signal()
+}
+
+func (g *Generation) signal() {
+	select {
+	case g.more <- struct{}{}:
+	default:
+	}
+}
+
+// cancel asks the loop to end the sequence; err is what Next then returns.
+func (g *Generation) cancel(err error) {
+	g.mu.Lock()
+	if g.err == nil && g.reason == scheduler.None {
+		g.err = err
+	}
+	g.mu.Unlock()
+	g.cancelled.Store(true)
+	g.signal()
+	g.loop.notify()
+}
+
+// Close ends the generation and frees its blocks within a step. It is
+// idempotent.
+func (g *Generation) Close() {
+	g.unwatch()
+	g.cancel(context.Canceled)
+}
+
+// Usage counts the tokens up to the last Delta.
+func (g *Generation) Usage() Usage { return g.usage }
+
+// Next blocks for the next piece of text. The last delta has Finish set; after
+// it Next returns io.EOF. A generation that was cancelled or failed returns its
+// error once what came before is read.
+func (g *Generation) Next() (Delta, error) {
+	for {
+		if g.text.finished {
+			return Delta{}, io.EOF
+		}
+		token, ok, reason, err := g.take()
+		switch {
+		case ok:
+			g.usage.CompletionTokens++
+			last := reason == scheduler.Stopped // an end token has no text
+			if d := g.text.add(token, last); d.Text != "" || d.Finish != "" {
+				if g.text.finished {
+					g.Close()
+				}
+				return d, nil
+			}
+		case err != nil:
+			g.text.finished = true
+			return Delta{}, err
+		case reason == scheduler.Length:
+			return g.text.flush(FinishLength), nil
+		default:
+			<-g.more
+		}
+	}
+}
+
+// take returns the oldest unread token. reason is set, with the last token or
+// after it, once the sequence has ended.
+func (g *Generation) take() (token int32, ok bool, reason scheduler.Reason, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.tokens) == 0 {
+		return 0, false, g.reason, g.err
+	}
+	token = g.tokens[0]
+	g.tokens = g.tokens[1:]
+	if len(g.tokens) == 0 {
+		reason = g.reason
+	}
+	return token, true, reason, nil
+}

@@ -1,0 +1,208 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/holdfast-run/holdfast/chat"
+	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/device/cpu"
+	"github.com/holdfast-run/holdfast/device/ref"
+	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/model"
+	"github.com/holdfast-run/holdfast/tokenizer"
+	"github.com/holdfast-run/holdfast/weights"
+)
+
+// Config says which model to serve, where, and how much of it at once.
+type Config struct {
+	// ModelPath is a GGUF file.
+	ModelPath string
+	// ModelID is the name that clients use. The default is the file's base
+	// name without its extension.
+	ModelID string
+	// Device names the backend. The default is "cpu".
+	Device string
+	// Threads is the number of compute threads of the CPU backend. The default
+	// is the number of cores that the process may use.
+	Threads int
+	// ContextLength is the most tokens of one sequence. The default is what
+	// the model was made for, at most 8192.
+	ContextLength int
+	// MaxSequences is the most sequences in a step. The default is 16.
+	MaxSequences int
+	// KV is the type of stored keys and values. The default is F16.
+	KV graph.DType
+	// Progress, if set, is told of start-up phases: done of total bytes.
+	Progress func(phase string, done, total int64)
+}
+
+const (
+	defaultContext   = 8192
+	defaultSequences = 16
+	maxSequences     = 1024
+	maxStepTokens    = 512  // most tokens in a step
+	maxQueue         = 1024 // requests that wait for a row
+)
+
+// Devices lists the backends by name.
+func Devices() []string { return []string{"cpu", "ref"} }
+
+func backend(name string) (device.Backend, error) {
+	switch name {
+	case "", "cpu":
+		return cpu.Backend{}, nil
+	case "ref":
+		return ref.Backend{}, nil
+	}
+	return nil, fmt.Errorf("engine: device %q is not known; known: %s", name, strings.Join(Devices(), ", "))
+}
+
+// loaded is a model that is planned but not yet on its device.
+type loaded struct {
+	file    *weights.File
+	graph   *graph.Graph
+	backend device.Backend
+	opts    device.Options
+	plan    Plan
+	info    Info
+}
+
+// load opens the model file and plans its memory.
+func load(cfg Config) (*loaded, error) {
+	be, err := backend(cfg.Device)
+	if err != nil {
+		return nil, err
+	}
+	stat, err := os.Stat(cfg.ModelPath)
+	if err != nil {
+		return nil, fmt.Errorf("engine: model file: %w", err)
+	}
+	file, err := weights.Open(cfg.ModelPath)
+	if err != nil {
+		return nil, err
+	}
+	g, err := model.Build(file)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	l := &loaded{file: file, graph: g, backend: be}
+	if err := l.makePlan(cfg); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	id := cfg.ModelID
+	if id == "" {
+		id = strings.TrimSuffix(filepath.Base(cfg.ModelPath), filepath.Ext(cfg.ModelPath))
+	}
+	l.info = Info{
+		ID:            id,
+		Created:       stat.ModTime(),
+		ContextLength: l.opts.ContextLength,
+		VocabSize:     g.Vocab,
+		Device:        be.Name(),
+	}
+	return l, nil
+}
+
+// Engine serves one model.
+type Engine struct {
+	info      Info
+	plan      Plan
+	file      *weights.File
+	tokenizer *tokenizer.Tokenizer
+	template  *chat.Template // nil if the model has none
+	loop      *loop
+}
+
+// Open loads a model and starts its step loop. The caller closes the engine.
+func Open(ctx context.Context, cfg Config) (*Engine, error) {
+	l, err := load(cfg)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{info: l.info, plan: l.plan, file: l.file}
+	if err := e.start(ctx, l, cfg); err != nil {
+		return nil, errors.Join(err, l.file.Close())
+	}
+	return e, nil
+}
+
+func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
+	var err error
+	if e.tokenizer, err = tokenizer.FromMetadata(l.file.Meta()); err != nil {
+		return err
+	}
+	if e.tokenizer.VocabSize() > l.graph.Vocab {
+		return fmt.Errorf("engine: %s: the tokenizer has %d tokens, the model %d", l.file.Path(), e.tokenizer.VocabSize(), l.graph.Vocab)
+	}
+	if e.template, err = modelTemplate(l.file.Meta(), e.tokenizer); err != nil {
+		return err
+	}
+	if cfg.Progress != nil {
+		l.opts.Progress = func(done, total int64) { cfg.Progress("weights", done, total) }
+	}
+	prog, err := l.backend.Compile(ctx, l.graph, l.file, l.opts)
+	if err != nil {
+		return err
+	}
+	e.info.Class = prog.Class()
+	e.loop = newLoop(prog, l.opts)
+	go e.loop.run()
+	return nil
+}
+
+// modelTemplate compiles the chat template of the model file, if there is one.
+func modelTemplate(m *weights.Metadata, tok *tokenizer.Tokenizer) (*chat.Template, error) {
+	const key = "tokenizer.chat_template"
+	if !m.Has(key) {
+		return nil, nil
+	}
+	src, err := m.String(key)
+	if err != nil {
+		return nil, err
+	}
+	return chat.Compile(src, tok)
+}
+
+// Close stops the loop, ends what still runs with ErrStopped and frees the
+// model's memory.
+func (e *Engine) Close() error {
+	e.loop.stop()
+	return errors.Join(e.loop.prog.Close(), e.file.Close())
+}
+
+// Drain accepts nothing new and returns when everything accepted has ended,
+// or with ctx's error.
+func (e *Engine) Drain(ctx context.Context) error { return e.loop.drain(ctx) }
+
+// Info describes the model.
+func (e *Engine) Info() Info { return e.info }
+
+// MemoryPlan is the memory that the engine was planned with.
+func (e *Engine) MemoryPlan() Plan { return e.plan }
+
+// Tokenizer is the model's tokenizer.
+func (e *Engine) Tokenizer() *tokenizer.Tokenizer { return e.tokenizer }
+
+// ErrNoTemplate is returned by EncodeChat for a model without a chat template.
+var ErrNoTemplate = errors.New("engine: the model has no chat template; use completions")
+
+// EncodeChat renders a conversation with the model's template and returns its
+// tokens.
+func (e *Engine) EncodeChat(in chat.Input) ([]int32, error) {
+	if e.template == nil {
+		return nil, ErrNoTemplate
+	}
+	return e.template.Tokens(e.tokenizer, in)
+}
+
+// Ready returns nil while the step loop makes progress, else what is wrong.
+func (e *Engine) Ready() error { return e.loop.ready(time.Now()) }
+
+// Stats returns a snapshot of the counters.
+func (e *Engine) Stats() Stats { return e.loop.stats(time.Now()) }

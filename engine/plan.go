@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/sysinfo"
+)
+
+// Plan is the memory plan: what the model will hold, counted before it loads.
+type Plan struct {
+	Items         []device.PlanItem
+	Total         int64 // bytes of Items
+	Available     int64 // bytes that the machine or the cgroup has left
+	ContextLength int   // most tokens of one sequence
+	MaxSequences  int   // most sequences in a step
+	Blocks        int   // KV blocks
+	BlockTokens   int   // tokens in a block
+	BytesPerToken int64 // KV of one token
+}
+
+// MakePlan plans the memory of cfg without loading the model.
+func MakePlan(cfg Config) (Plan, error) {
+	l, err := load(cfg)
+	if err != nil {
+		return Plan{}, err
+	}
+	return l.plan, l.file.Close()
+}
+
+// makePlan settles the options and counts the memory; it fails if there is
+// too little.
+func (l *loaded) makePlan(cfg Config) error {
+	o := &l.opts
+	o.Threads = cfg.Threads
+	if o.Threads == 0 {
+		o.Threads = sysinfo.CPUs()
+	}
+	if o.Threads < 1 || o.Threads > 4*runtime.NumCPU() {
+		return fmt.Errorf("engine: threads is %d; this machine can use 1 to %d", cfg.Threads, runtime.NumCPU())
+	}
+	o.ContextLength = cfg.ContextLength
+	if o.ContextLength == 0 {
+		o.ContextLength = min(l.graph.ContextLength, defaultContext)
+	}
+	if o.ContextLength < 1 || o.ContextLength > l.graph.ContextLength {
+		return fmt.Errorf("engine: context is %d; the model was made for 1 to %d", cfg.ContextLength, l.graph.ContextLength)
+	}
+	o.MaxRows = cfg.MaxSequences
+	if o.MaxRows == 0 {
+		o.MaxRows = defaultSequences
+	}
+	if o.MaxRows < 1 || o.MaxRows > maxSequences {
+		return fmt.Errorf("engine: max sequences is %d; it must be in [1, %d]", cfg.MaxSequences, maxSequences)
+	}
+	o.KV = cfg.KV
+	if o.KV == graph.Invalid {
+		o.KV = graph.F16
+	}
+	o.MaxTokens = max(maxStepTokens, o.MaxRows)
+	available := sysinfo.AvailableMemory()
+
+	// One block first, for the price of a block; then as many as all rows can
+	// use, within a quarter of the memory, but at least one whole context.
+	o.Blocks = 1
+	one, err := l.backend.Plan(l.graph, l.file, *o)
+	if err != nil {
+		return err
+	}
+	o.Blocks = 2
+	two, err := l.backend.Plan(l.graph, l.file, *o)
+	if err != nil {
+		return err
+	}
+	blockBytes := max(two.Total()-one.Total(), 1)
+	o.Blocks = max(min(o.MaxRows*o.MaxBlocks(), int(available/4/blockBytes)), o.MaxBlocks())
+
+	items, err := l.backend.Plan(l.graph, l.file, *o)
+	if err != nil {
+		return err
+	}
+	l.plan = Plan{
+		Items: items, Total: items.Total(), Available: available,
+		ContextLength: o.ContextLength, MaxSequences: o.MaxRows,
+		Blocks: o.Blocks, BlockTokens: device.BlockTokens, BytesPerToken: blockBytes / device.BlockTokens,
+	}
+	if l.plan.Total > available {
+		return fmt.Errorf("%w: the plan needs %d MiB and %d MiB are available; lower the context (%d tokens) or take a smaller model",
+			device.ErrNoMemory, l.plan.Total>>20, available>>20, o.ContextLength)
+	}
+	return nil
+}
