@@ -1,0 +1,240 @@
+package tokenizer
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// shortWord is the most symbols that are merged by linear scans, which take
+// quadratic time but live on the stack. Longer pre-tokens take a heap: O(n log
+// n), so a megabyte of one letter is not an attack.
+const shortWord = 48
+
+// States of Tokenizer.canonical.
+const (
+	canonicalUnknown = iota
+	canonicalYes
+	canonicalNo
+)
+
+// appendWord appends the tokens of one pre-token.
+func (t *Tokenizer) appendWord(dst []int32, word string) []int32 {
+	if len(word) == 1 {
+		if id := t.byteToken[word[0]]; id >= 0 {
+			dst = append(dst, id)
+		}
+		return dst
+	}
+	if len(word) <= t.longestWord {
+		if id, ok := t.words[word]; ok && (t.family.wholeWords || t.isCanonical(id, word)) {
+			return append(dst, id)
+		}
+	}
+	return t.merge(dst, word)
+}
+
+// isCanonical reports whether the merges turn the bytes of token id into that
+// one token. They need not: a vocabulary can hold tokens that no merge
+// reaches. The answer is worked out once and kept.
+func (t *Tokenizer) isCanonical(id int32, word string) bool {
+	state := &t.canonical[id]
+	switch atomic.LoadUint32(state) {
+	case canonicalYes:
+		return true
+	case canonicalNo:
+		return false
+	}
+	var room [shortWord]int32
+	ids := t.merge(room[:0], word)
+	if len(ids) == 1 && ids[0] == id {
+		atomic.StoreUint32(state, canonicalYes)
+		return true
+	}
+	atomic.StoreUint32(state, canonicalNo)
+	return false
+}
+
+// merge applies the merges to the bytes of a pre-token, always the one of
+// lowest rank and of those the leftmost.
+func (t *Tokenizer) merge(dst []int32, word string) []int32 {
+	if len(word) > shortWord {
+		return t.mergeLong(dst, word)
+	}
+	var ids [shortWord]int32
+	n := 0
+	for i := 0; i < len(word); i++ {
+		if id := t.byteToken[word[i]]; id >= 0 {
+			ids[n] = id
+			n++
+		}
+	}
+	if n < 2 {
+		return append(dst, ids[:n]...)
+	}
+	// ranks[i] and made[i] tell of the pair (ids[i], ids[i+1]).
+	var ranks [shortWord]uint32
+	var made [shortWord]int32
+	for i := 0; i < n-1; i++ {
+		ranks[i], made[i] = t.merges.get(ids[i], ids[i+1])
+	}
+	for n > 1 {
+		best, at := uint32(noRank), 0
+		for i, rank := range ranks[:n-1] {
+			if rank < best {
+				best, at = rank, i
+			}
+		}
+		if best == noRank {
+			break
+		}
+		ids[at] = made[at]
+		copy(ids[at+1:n-1], ids[at+2:n])
+		n--
+		if at < n-1 {
+			copy(ranks[at+1:n-1], ranks[at+2:n])
+			copy(made[at+1:n-1], made[at+2:n])
+			ranks[at], made[at] = t.merges.get(ids[at], ids[at+1])
+		}
+		if at > 0 {
+			ranks[at-1], made[at-1] = t.merges.get(ids[at-1], ids[at])
+		}
+	}
+	return append(dst, ids[:n]...)
+}
+
+// symbol is one part of a long pre-token, in a list linked by index.
+type symbol struct {
+	id         int32
+	prev, next int32  // -1 at the ends
+	rank       uint32 // of the pair with next; noRank if none, or merged away
+	made       int32  // what that pair becomes
+}
+
+// longScratch is the working memory of mergeLong. The heap holds rank<<32 |
+// index; an entry whose rank is not its symbol's any more is stale.
+type longScratch struct {
+	symbols []symbol
+	heap    []uint64
+}
+
+// keepSymbols bounds what the pool of longScratch keeps per entry.
+const keepSymbols = 1 << 14
+
+var longPool = sync.Pool{New: func() any { return new(longScratch) }}
+
+func (t *Tokenizer) mergeLong(dst []int32, word string) []int32 {
+	w := longPool.Get().(*longScratch)
+	symbols := w.symbols[:0]
+	for i := 0; i < len(word); i++ {
+		if id := t.byteToken[word[i]]; id >= 0 {
+			at := int32(len(symbols))
+			symbols = append(symbols, symbol{id: id, prev: at - 1, next: at + 1, rank: noRank})
+		}
+	}
+	if n := len(symbols); n > 0 {
+		symbols[n-1].next = -1
+	}
+	heap := w.heap[:0]
+	for i := range symbols {
+		heap = t.pair(symbols, int32(i), heap)
+	}
+	for i := len(heap) / heapWidth; i >= 0; i-- {
+		siftDown(heap, i)
+	}
+	for len(heap) > 0 {
+		top := heap[0]
+		heap[0] = heap[len(heap)-1]
+		heap = heap[:len(heap)-1]
+		siftDown(heap, 0)
+
+		at := int32(uint32(top))
+		s := &symbols[at]
+		if s.rank != uint32(top>>32) {
+			continue
+		}
+		gone := &symbols[s.next]
+		s.id = s.made
+		s.next = gone.next
+		gone.rank = noRank
+		if s.next >= 0 {
+			symbols[s.next].prev = at
+		}
+		queued := len(heap)
+		heap = t.pair(symbols, at, heap)
+		if s.prev >= 0 {
+			heap = t.pair(symbols, s.prev, heap)
+		}
+		for ; queued < len(heap); queued++ {
+			siftUp(heap[:queued+1])
+		}
+	}
+	if len(symbols) > 0 {
+		for at := int32(0); at >= 0; at = symbols[at].next {
+			dst = append(dst, symbols[at].id)
+		}
+	}
+	if cap(symbols) <= keepSymbols {
+		w.symbols, w.heap = symbols, heap
+		longPool.Put(w)
+	}
+	return dst
+}
+
+// pair works out the merge of symbol at with its neighbour and appends an
+// entry for it, not yet in heap order.
+func (t *Tokenizer) pair(symbols []symbol, at int32, heap []uint64) []uint64 {
+	s := &symbols[at]
+	if s.next < 0 {
+		s.rank = noRank
+		return heap
+	}
+	s.rank, s.made = t.merges.get(s.id, symbols[s.next].id)
+	if s.rank == noRank {
+		return heap
+	}
+	return append(heap, uint64(s.rank)<<32|uint64(uint32(at)))
+}
+
+// heapWidth is the number of children of a heap node. With four the heap is half
+// as deep as with two, which pays once it does not fit in a cache.
+const heapWidth = 4
+
+func siftDown(heap []uint64, i int) {
+	if i >= len(heap) {
+		return
+	}
+	moved := heap[i]
+	for {
+		first := heapWidth*i + 1
+		if first >= len(heap) {
+			break
+		}
+		least := first
+		for child := first + 1; child < min(first+heapWidth, len(heap)); child++ {
+			if heap[child] < heap[least] {
+				least = child
+			}
+		}
+		if moved <= heap[least] {
+			break
+		}
+		heap[i] = heap[least]
+		i = least
+	}
+	heap[i] = moved
+}
+
+// siftUp moves the last entry to its place.
+func siftUp(heap []uint64) {
+	i := len(heap) - 1
+	moved := heap[i]
+	for i > 0 {
+		parent := (i - 1) / heapWidth
+		if heap[parent] <= moved {
+			break
+		}
+		heap[i] = heap[parent]
+		i = parent
+	}
+	heap[i] = moved
+}

@@ -1,0 +1,100 @@
+package tokenizer
+
+import "unicode/utf8"
+
+// class says what a rune is to the pre-tokenizers.
+type class uint8
+
+const (
+	other    class = 0
+	letter   class = 1 << iota // \p{L}
+	number                     // \p{N}
+	newLater                   // a number of a newer Unicode: only smollm splits it off
+	space                      // \s
+	newline                    // [\r\n], besides space
+)
+
+// classPages maps rune>>8 to a page of 256 classes. Equal pages are shared.
+var classPages = buildPages()
+
+func buildPages() *[0x1100]*[256]class {
+	pages := new([0x1100]*[256]class)
+	uniform := map[class]*[256]class{other: {}}
+	for i := range pages {
+		pages[i] = uniform[other]
+	}
+	fill := func(ranges [][2]rune, c class) {
+		for _, r := range ranges {
+			for at := r[0]; at <= r[1]; {
+				page := at >> 8
+				if at&255 == 0 && r[1]-at >= 255 {
+					if uniform[c] == nil {
+						uniform[c] = new([256]class)
+						for i := range uniform[c] {
+							uniform[c][i] = c
+						}
+					}
+					pages[page] = uniform[c]
+					at += 256
+					continue
+				}
+				if pages[page] == uniform[other] {
+					pages[page] = new([256]class)
+				}
+				pages[page][at&255] |= c
+				at++
+			}
+		}
+	}
+	fill(letterRanges, letter)
+	fill(numberRanges, number)
+	fill(newNumberRanges, newLater)
+	fill(spaceRanges, space)
+	fill([][2]rune{{'\n', '\n'}, {'\r', '\r'}}, newline)
+	return pages
+}
+
+var asciiClass = func() (table [utf8.RuneSelf]class) {
+	copy(table[:], classPages[0][:])
+	return table
+}()
+
+// classAt returns the class and the length in bytes of the rune at s[i:],
+// which must not be empty. A byte that is not valid UTF-8 is one rune of class
+// other.
+func classAt(s string, i int) (class, int) {
+	if b := s[i]; b < utf8.RuneSelf {
+		return asciiClass[b], 1
+	}
+	r, n := utf8.DecodeRuneInString(s[i:])
+	if n == 1 {
+		return other, 1
+	}
+	return classPages[r>>8][r&255], n
+}
+
+// skip returns the end of the run of runes from s[i:] on that have a class bit
+// of c.
+func skip(s string, i int, c class) int {
+	for i < len(s) {
+		k, n := classAt(s, i)
+		if k&c == 0 {
+			break
+		}
+		i += n
+	}
+	return i
+}
+
+// skipOther returns the end of the run [^\s\p{L}\p{N}]* from s[i:] on, which
+// also ends before a class bit of stop.
+func skipOther(s string, i int, stop class) int {
+	for i < len(s) {
+		k, n := classAt(s, i)
+		if k&(letter|number|space|stop) != 0 {
+			break
+		}
+		i += n
+	}
+	return i
+}

@@ -1,0 +1,31 @@
+//go:build !race
+
+package tokenizer
+
+import "testing"
+
+// TestEncodeAllocs: into a slice with room, ordinary text costs no allocation;
+// nor does streaming it back.
+func TestEncodeAllocs(t *testing.T) {
+	text := englishText()[:4096]
+	for pre := range families {
+		tok := smol(t, pre)
+		dst := tok.Encode(nil, text)
+		if n := testing.AllocsPerRun(20, func() { dst = tok.Encode(dst[:0], text) }); n != 0 {
+			t.Errorf("%s: Encode makes %v allocations", pre, n)
+		}
+		if n := testing.AllocsPerRun(20, func() { dst = tok.EncodeTemplate(dst[:0], text) }); n != 0 {
+			t.Errorf("%s: EncodeTemplate makes %v allocations", pre, n)
+		}
+		d := tok.NewDetokenizer(false)
+		out := make([]byte, 0, 2*len(text))
+		if n := testing.AllocsPerRun(20, func() {
+			out = out[:0]
+			for _, id := range dst {
+				out = d.Append(out, id)
+			}
+		}); n != 0 {
+			t.Errorf("%s: Append makes %v allocations", pre, n)
+		}
+	}
+}

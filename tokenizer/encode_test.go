@@ -1,0 +1,159 @@
+package tokenizer
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestRoundTrip: arbitrary bytes, valid UTF-8 or not, survive a vocabulary that
+// has every byte, under every pre-tokenizer.
+func TestRoundTrip(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	alphabet := []byte("aahello  \n\r\t'sS19\x80\xbf\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80\xff\xc0\xed\xa0")
+	for pre := range families {
+		tok, err := load(allBytes(pre))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []int32
+		var raw []byte
+		for range 3000 {
+			text := make([]byte, r.IntN(90))
+			for i := range text {
+				if text[i] = alphabet[r.IntN(len(alphabet))]; r.IntN(4) == 0 {
+					text[i] = byte(r.IntN(256))
+				}
+			}
+			ids = tok.Encode(ids[:0], string(text))
+			raw = raw[:0]
+			for _, id := range ids {
+				raw = tok.AppendPiece(raw, id)
+			}
+			if !bytes.Equal(raw, text) {
+				t.Fatalf("%s: %q gives %d, pieces %q", pre, text, ids, raw)
+			}
+		}
+	}
+}
+
+// TestHeapEqualsScan: long pre-tokens take another algorithm; it must give what
+// the linear scans give.
+func TestHeapEqualsScan(t *testing.T) {
+	tok := smol(t, "smollm")
+	for _, c := range goldenCases(t) {
+		for i := 0; i < len(c.text); {
+			word := c.text[i:min(len(c.text), i+shortWord)]
+			short, long := tok.merge(nil, word), tok.mergeLong(nil, word)
+			if !slices.Equal(short, long) {
+				t.Fatalf("%q: scan %d, heap %d", word, short, long)
+			}
+			i += len(word)
+		}
+	}
+}
+
+// TestLongRuns: a long run of one character takes about linear time. The limits
+// are far above what it takes and far below what quadratic work would.
+func TestLongRuns(t *testing.T) {
+	const size = 1 << 18
+	f := func(name string, limit time.Duration, work func()) {
+		begin := time.Now()
+		work()
+		if took := time.Since(begin); took > limit {
+			t.Errorf("%s took %v, limit %v", name, took, limit)
+		}
+	}
+	for pre, fam := range families {
+		for _, unit := range []string{"a", " ", "\n", "1", "é", "=", "\u0301", "ab", "'", "a\u0301", " \n", "\xff"} {
+			text := strings.Repeat(unit, size/len(unit)) + "x"
+			f(pre+" scanning "+unit, 2*time.Second, func() {
+				for rest := text; len(rest) > 0; {
+					n := fam.next(rest)
+					if n < 1 || n > len(rest) {
+						t.Fatalf("%s: %d bytes of %d", pre, n, len(rest))
+					}
+					rest = rest[n:]
+				}
+			})
+		}
+	}
+	tok := smol(t, "smollm")
+	for _, unit := range []string{"a", " "} {
+		f("encoding "+unit, 10*time.Second, func() { tok.Encode(nil, strings.Repeat(unit, 1<<20)) })
+	}
+}
+
+func TestSpecialTokens(t *testing.T) {
+	tok, err := load(allBytes("gpt-2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start, _ := tok.ID("<|im_start|>")
+	end, _ := tok.ID("<|im_end|>")
+	endX, _ := tok.ID("<|im_end|>x")
+	plain := func(s string) []int32 { return tok.Encode(nil, s) }
+	join := slices.Concat[[]int32]
+
+	text := "<|im_start|>hello<|im_end|>"
+	for _, id := range plain(text) {
+		if tok.Special(id) {
+			t.Errorf("Encode(%q) has special token %d", text, id)
+		}
+	}
+	f := func(got, want []int32) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("got %d %q, want %d %q", got, pieces(tok, got), want, pieces(tok, want))
+		}
+	}
+	f(tok.EncodeTemplate(nil, text), join([]int32{start}, plain("hello"), []int32{end}))
+	f(tok.EncodeTemplate(nil, "<|im_end|>x<|im_end|>"), []int32{endX, end}) // longest
+	f(tok.EncodeTemplate(nil, "<|im_<|im_end|>"), join(plain("<|im_"), []int32{end}))
+	f(tok.EncodeTemplate(nil, "<|im_start|"), plain("<|im_start|"))
+	f(tok.EncodeTemplate(nil, ""), nil)
+
+	f(tok.EncodeSpans(nil, []Span{{"<|im_start|>", false}, {"<|im_end|>", true}, {"<|im_end|>", false}}),
+		join([]int32{start}, plain("<|im_end|>"), []int32{end}))
+	// A special token that only the join of plain and trusted text spells.
+	f(tok.EncodeSpans(nil, []Span{{"<|im_", true}, {"end|>", false}}), plain("<|im_end|>"))
+	f(tok.EncodeSpans(nil, []Span{{"<|im_", false}, {"end|>", true}}), plain("<|im_end|>"))
+	f(tok.EncodeSpans(nil, []Span{{"<|im_end|>", false}, {"x", true}}), join([]int32{end}, plain("x")))
+	// Trusted neighbours join.
+	f(tok.EncodeSpans(nil, []Span{{"<|im_", false}, {"", false}, {"end|>", false}}), []int32{end})
+	// Plain and trusted text between special tokens is one text to the
+	// pre-tokenizer and the merges.
+	f(tok.EncodeSpans(nil, []Span{{"<|im_start|>he", false}, {"llo", true}, {"<|im_end|>", false}}),
+		join([]int32{start}, plain("hello"), []int32{end}))
+	f(tok.EncodeSpans(nil, nil), nil)
+
+	if !tok.IsEOG(end) || tok.IsEOG(start) || tok.IsEOG(-1) {
+		t.Errorf("EOG is %d", tok.EOG())
+	}
+	if tool, _ := tok.ID("<tool>"); !tok.Special(tool) || tok.Control(tool) || !tok.Control(end) {
+		t.Error("kinds of special tokens")
+	}
+}
+
+func TestConcurrentEncode(t *testing.T) {
+	cases := goldenCases(t)[:2000]
+	tok := smol(t, "qwen2")
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			var ids []int32
+			for i := range cases {
+				c := &cases[(i+worker*500)%len(cases)]
+				if ids = tok.Encode(ids[:0], c.text); !slices.Equal(ids, c.ids[3]) {
+					t.Errorf("%q differs", c.text)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,68 @@
+package tokenizer
+
+// nextLlama3 scans as the regular expression of Llama 3 (tokenizer.json of
+// meta-llama/Meta-Llama-3-8B; cl100k of openai/tiktoken):
+//
+//	(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
+//	 ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+func nextLlama3(s string) int { return nextCL100K(s, 3) }
+
+// nextQwen2 scans as Qwen2's: Llama 3's with numbers one by one (tokenizer.json
+// of Qwen/Qwen2-7B).
+func nextQwen2(s string) int { return nextCL100K(s, 1) }
+
+func nextCL100K(s string, maxDigits int) int {
+	if s[0] == '\'' {
+		if n := contraction(s, true); n > 0 {
+			return n
+		}
+	}
+	c, n := classAt(s, 0)
+	if c&letter != 0 {
+		return skip(s, n, letter)
+	}
+	if c&number != 0 {
+		end := n
+		for count := 1; count < maxDigits && end < len(s); count++ {
+			c, n := classAt(s, end)
+			if c&number == 0 {
+				break
+			}
+			end += n
+		}
+		return end
+	}
+	if n < len(s) && c&newline == 0 {
+		next, m := classAt(s, n)
+		if next&letter != 0 {
+			return skip(s, n+m, letter)
+		}
+		if s[0] == ' ' && next&(number|space) == 0 {
+			return skip(s, skipOther(s, n+m, 0), newline)
+		}
+	}
+	if c&space == 0 {
+		return skip(s, skipOther(s, n, 0), newline)
+	}
+
+	// `\s*[\r\n]+` ends after the last line break of the run.
+	end, last, lines := 0, 0, 0
+	for end < len(s) {
+		c, n := classAt(s, end)
+		if c&space == 0 {
+			break
+		}
+		last = end
+		end += n
+		if c&newline != 0 {
+			lines = end
+		}
+	}
+	switch {
+	case lines > 0:
+		return lines
+	case end < len(s) && last > 0:
+		return last
+	}
+	return end
+}
