@@ -6,17 +6,21 @@ K rows permuted for interleaved RoPE pairs), and NAME.golden: what transformers'
 LlamaForCausalLM computes in float32 on the weights that NAME.gguf holds after
 dequantisation. SOURCES.md beside this file has the formats and versions.
 
-    tiny.py [--out DIR] [--ggml LIBRARY] [CASE ...]
+    tiny.py [--out DIR] [--peer DIR] [CASE ...]
+    tiny.py --check [--out DIR] [--peer DIR] [CASE ...]
 
-LIBRARY is libggml-base.so of the peer (bench/peers/build.sh): the gguf package
-has no quantiser for Q4_K, Q5_K and Q6_K.
+--peer is where bench/peers/build.sh has put the peer (build/peer): the gguf
+package has no quantiser for Q4_K, Q5_K and Q6_K. --check writes no models; it
+compares the peer's own logits with the goldens.
 """
 
 import argparse
 import ctypes
 import pathlib
 import struct
+import subprocess
 import sys
+import tempfile
 import zlib
 
 import gguf
@@ -346,17 +350,38 @@ def build(case, out, quantise):
         print("  ", repr(t.decode(tokens[prompt:])), "gap of the continuation", gap[prompt - 1:].min())
 
 
+def check(case, out, program):
+    data = (out / f"{case.name}.golden").read_bytes()
+    assert data[:8] == b"HFTINY01"
+    n, _, vocab, count = struct.unpack_from("<4I", data, 8)
+    tokens, best = np.frombuffer(data, "<i4", 2 * n, 24).reshape(2, n)
+    positions = np.frombuffer(data, "<i4", count, 24 + 12 * n)
+    rows = np.frombuffer(data, "<f4", count * vocab, 24 + 12 * n + 4 * count).reshape(count, vocab)
+    with tempfile.TemporaryDirectory() as d:
+        ids, got = pathlib.Path(d, "tokens"), pathlib.Path(d, "logits")
+        tokens.tofile(ids)
+        subprocess.run([program, out / f"{case.name}.gguf", ids, got, str(n), "0", "f32"], check=True)
+        peer = np.fromfile(got, "<f4").reshape(n, vocab)
+    print(f"{case.name:12} greatest difference {np.abs(peer[positions] - rows).max():.1e}, "
+          f"same first choice {(peer.argmax(axis=1) == best).mean():.3f}", flush=True)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", type=pathlib.Path, default=HERE / "tiny")
-    p.add_argument("--ggml", type=pathlib.Path, default=ROOT / "build/peer/bin/libggml-base.so")
+    p.add_argument("--peer", type=pathlib.Path, default=ROOT / "build/peer")
+    p.add_argument("--check", action="store_true")
     p.add_argument("cases", nargs="*")
     a = p.parse_args()
     torch.set_num_threads(1)
     a.out.mkdir(parents=True, exist_ok=True)
-    quantise = Quantiser(a.ggml)
+    quantise = Quantiser(a.peer / "bin/libggml-base.so")
     for case in CASES:
-        if not a.cases or case.name in a.cases:
+        if a.cases and case.name not in a.cases:
+            continue
+        if a.check:
+            check(case, a.out, a.peer / "holdfast-peer-logits")
+        else:
             build(case, a.out, quantise)
     return 0
 
