@@ -59,13 +59,13 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Generation, error) {
 		loop:  e.loop,
 		usage: Usage{PromptTokens: len(r.Tokens)},
 		more:  make(chan struct{}, 1),
-		text:  textStream{detok: e.tokenizer.NewDetokenizer(), stops: r.Stop},
+		text:  textStream{detok: e.tokenizer.NewDetokenizer(false), stops: r.Stop},
 	}
 	g.seq = scheduler.Sequence{
 		Owner:  g,
 		Tokens: append(make([]int32, 0, len(r.Tokens)+64), r.Tokens...),
 		MaxLen: most,
-		Stop:   e.tokenizer.EndTokens(),
+		Stop:   e.tokenizer.EOG(),
 	}
 	g.unwatch = context.AfterFunc(ctx, func() { g.cancel(ctx.Err()) })
 	if err := e.loop.submit(g); err != nil {

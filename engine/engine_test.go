@@ -1,0 +1,326 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/holdfast-run/holdfast/internal/testkit/golden"
+	"github.com/holdfast-run/holdfast/sampler"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// greedy is the parameters of a request that takes the largest logit.
+var greedy = sampler.Params{TopP: 1}
+
+// open starts an engine over the tiny chat model. adjust may change what was
+// planned before it is compiled.
+func open(t *testing.T, cfg Config, adjust func(*loaded)) *Engine {
+	t.Helper()
+	cfg.ModelPath = golden.TinyChat(t)
+	l, err := load(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if adjust != nil {
+		adjust(l)
+	}
+	e := &Engine{info: l.info, plan: l.plan, file: l.file}
+	if err := e.start(t.Context(), l, cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// result reads a generation to its end.
+func result(g *Generation) (text string, finish FinishReason, err error) {
+	var b strings.Builder
+	for {
+		d, err := g.Next()
+		if errors.Is(err, io.EOF) {
+			return b.String(), finish, nil
+		}
+		if err != nil {
+			return b.String(), finish, err
+		}
+		b.WriteString(d.Text)
+		finish = d.Finish
+	}
+}
+
+func generate(t *testing.T, e *Engine, r Request) (string, FinishReason) {
+	t.Helper()
+	g, err := e.Generate(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	text, finish, err := result(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text, finish
+}
+
+// TestGreedyEqualsReference: both backends continue as transformers does.
+func TestGreedyEqualsReference(t *testing.T) {
+	c := golden.TinyCase(t, "tiny-chat")
+	for _, device := range Devices() {
+		t.Run(device, func(t *testing.T) {
+			e := open(t, Config{Device: device, MaxSequences: 2}, nil)
+			want := e.Tokenizer().Decode(c.Tokens[c.Prompt:], false)
+			got, finish := generate(t, e, Request{Tokens: c.Tokens[:c.Prompt], MaxTokens: len(c.Tokens) - c.Prompt, Params: greedy})
+			if got != want || finish != FinishLength {
+				t.Errorf("got  %q, %s\nwant %q, length", got, finish, want)
+			}
+		})
+	}
+}
+
+// TestCompanyDoesNotMatter: many requests at once, through a pool so small that
+// sequences are preempted, give what each gives alone.
+func TestCompanyDoesNotMatter(t *testing.T) {
+	c := golden.TinyCase(t, "tiny-chat")
+	request := func(i int) Request {
+		r := Request{Tokens: slices.Clone(c.Tokens[:5+i]), MaxTokens: 50 + i, Params: greedy}
+		if i%2 == 1 {
+			r.Params = sampler.Params{Temperature: 1, TopP: 0.9, TopK: 40, Seed: uint64(i)}
+		}
+		return r
+	}
+	const n = 24
+	alone := open(t, Config{MaxSequences: 1, Threads: 1}, nil)
+	var want [n]string
+	for i := range want {
+		want[i], _ = generate(t, alone, request(i))
+	}
+
+	e := open(t, Config{MaxSequences: 8, Threads: 2}, func(l *loaded) { l.opts.Blocks = l.opts.MaxBlocks() + 1 })
+	var wg sync.WaitGroup
+	var preempted atomic.Int64
+	for i := range want {
+		wg.Go(func() {
+			g, err := e.Generate(t.Context(), request(i))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer g.Close()
+			got, _, err := result(g)
+			if err != nil || got != want[i] {
+				t.Errorf("request %d: %q (%v), alone %q", i, got, err, want[i])
+			}
+			preempted.Add(int64(g.seq.Preempted)) // the loop is done with it
+		})
+	}
+	wg.Wait()
+	if preempted.Load() == 0 {
+		t.Error("nothing was preempted")
+	}
+	if s := e.Stats(); s.CompletionTokens < n*50 {
+		t.Errorf("%d tokens counted", s.CompletionTokens)
+	}
+}
+
+// waitIdle waits for the loop to hold nothing.
+func waitIdle(t *testing.T, e *Engine) Stats {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		if s := e.Stats(); s.BlocksUsed == 0 && s.Running == 0 && s.Waiting == 0 {
+			return s
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatalf("never idle: %+v", e.Stats())
+	return Stats{}
+}
+
+func TestCancelFreesBlocks(t *testing.T) {
+	c := golden.TinyCase(t, "tiny-chat")
+	e := open(t, Config{MaxSequences: 2}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var all []*Generation
+	for range 6 { // two run, four wait
+		g, err := e.Generate(ctx, Request{Tokens: c.Tokens[:c.Prompt], Params: greedy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, g)
+	}
+	if _, err := all[0].Next(); err != nil {
+		t.Fatal(err)
+	}
+	all[5].Close()
+	cancel()
+	for i, g := range all {
+		if _, _, err := result(g); !errors.Is(err, context.Canceled) {
+			t.Errorf("generation %d ended with %v", i, err)
+		}
+		g.Close()
+	}
+	if s := waitIdle(t, e); s.Cancelled != 6 {
+		t.Errorf("%d counted as cancelled", s.Cancelled)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	c := golden.TinyCase(t, "tiny-chat")
+	e := open(t, Config{ContextLength: 64}, nil)
+	try := func(r Request) error {
+		g, err := e.Generate(t.Context(), r)
+		if err == nil {
+			g.Close()
+		}
+		return err
+	}
+	var long *ContextLengthError
+	if err := try(Request{Tokens: make([]int32, 64), Params: greedy}); !errors.As(err, &long) || long.Prompt != 64 || long.Limit != 64 {
+		t.Errorf("a full context: %v", err)
+	}
+	if err := try(Request{Tokens: make([]int32, 60), MaxTokens: 5, Params: greedy}); !errors.As(err, &long) {
+		t.Errorf("prompt and completion too long: %v", err)
+	}
+	for name, r := range map[string]Request{
+		"empty prompt":   {Params: greedy},
+		"foreign token":  {Tokens: []int32{1 << 20}, Params: greedy},
+		"negative token": {Tokens: []int32{-1}, Params: greedy},
+		"temperature":    {Tokens: c.Tokens[:3], Params: sampler.Params{Temperature: -1, TopP: 1}},
+	} {
+		if err := try(r); err == nil {
+			t.Errorf("%s was accepted", name)
+		}
+	}
+	if err := try(Request{Tokens: make([]int32, 63), MaxTokens: 1, Params: greedy}); err != nil {
+		t.Errorf("a prompt that just fits: %v", err)
+	}
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	e := open(t, Config{MaxSequences: 1}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var err error
+	for range 2 * maxQueue {
+		if _, err = e.Generate(ctx, Request{Tokens: make([]int32, 100), Params: greedy}); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, ErrBusy) {
+		t.Errorf("after %d requests: %v", 2*maxQueue, err)
+	}
+	cancel()
+	waitIdle(t, e)
+	generate(t, e, Request{Tokens: make([]int32, 5), MaxTokens: 2, Params: greedy})
+}
+
+func TestDrain(t *testing.T) {
+	c := golden.TinyCase(t, "tiny-chat")
+	e := open(t, Config{}, nil)
+	g, err := e.Generate(t.Context(), Request{Tokens: c.Tokens[:c.Prompt], MaxTokens: 50, Params: greedy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if err := e.Ready(); err != nil {
+		t.Errorf("not ready: %v", err)
+	}
+	if err := e.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, finish, err := result(g); err != nil || finish != FinishLength {
+		t.Errorf("the accepted request ended with %q, %v", finish, err)
+	}
+	if err := e.Ready(); !errors.Is(err, ErrStopped) {
+		t.Errorf("ready after the drain: %v", err)
+	}
+	if _, err := e.Generate(t.Context(), Request{Tokens: c.Tokens[:5], Params: greedy}); !errors.Is(err, ErrStopped) {
+		t.Errorf("accepted after the drain: %v", err)
+	}
+}
+
+func TestCloseEndsWhatRuns(t *testing.T) {
+	cfg := Config{ModelPath: golden.TinyChat(t)}
+	e, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := e.Generate(t.Context(), Request{Tokens: make([]int32, 5), Params: greedy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := result(g); err != nil && !errors.Is(err, ErrStopped) {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestStopStrings: text ends before the first stop string, and nothing of one is
+// shown however the tokens fall.
+func TestStopStrings(t *testing.T) {
+	c := golden.TinyCase(t, "tiny-chat")
+	e := open(t, Config{}, nil)
+	whole, _ := generate(t, e, Request{Tokens: c.Tokens[:c.Prompt], MaxTokens: 40, Params: greedy})
+	for n := 1; n < 6; n++ {
+		for at := 1; at+n < len(whole); at += 3 {
+			stop := whole[at : at+n]
+			got, finish := generate(t, e, Request{Tokens: c.Tokens[:c.Prompt], MaxTokens: 40, Params: greedy, Stop: []string{"never there", stop}})
+			if want := whole[:strings.Index(whole, stop)]; got != want || finish != FinishStop {
+				t.Fatalf("stop %q: %q, %s; want %q", stop, got, finish, want)
+			}
+		}
+	}
+	waitIdle(t, e)
+}
+
+func TestOpenErrors(t *testing.T) {
+	path := golden.TinyChat(t)
+	for name, cfg := range map[string]Config{
+		"missing file":  {ModelPath: path + ".none"},
+		"not a model":   {ModelPath: strings.TrimSuffix(path, ".gguf") + ".golden"},
+		"device":        {ModelPath: path, Device: "abacus"},
+		"threads":       {ModelPath: path, Threads: -1},
+		"context":       {ModelPath: path, ContextLength: 1 << 30},
+		"max sequences": {ModelPath: path, MaxSequences: maxSequences + 1},
+	} {
+		e, err := Open(t.Context(), cfg)
+		if err == nil {
+			e.Close()
+			t.Errorf("%s: opened", name)
+			continue
+		}
+		if strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: more than one line: %q", name, err)
+		}
+	}
+}
+
+func TestMakePlan(t *testing.T) {
+	p, err := MakePlan(Config{ModelPath: golden.TinyChat(t), ContextLength: 64, MaxSequences: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Blocks != 6 || p.ContextLength != 64 || p.MaxSequences != 3 || p.Total <= 0 || p.BytesPerToken <= 0 {
+		t.Errorf("%+v", p)
+	}
+	// 2 layers, 2 KV heads of 16, K and V in F16
+	if want := int64(2 * 2 * 16 * 2 * 2); p.BytesPerToken != want {
+		t.Errorf("a token takes %d bytes, want %d", p.BytesPerToken, want)
+	}
+}
