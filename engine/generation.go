@@ -35,6 +35,19 @@ type Generation struct {
 // Generate queues a request. The context covers the whole generation: when it
 // ends, so does the sequence. The caller must Close the generation.
 func (e *Engine) Generate(ctx context.Context, r Request) (*Generation, error) {
+	g, err := e.prepare(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.loop.submit(g); err != nil {
+		g.unwatch()
+		return nil, err
+	}
+	return g, nil
+}
+
+// prepare checks a request and makes its generation.
+func (e *Engine) prepare(ctx context.Context, r Request) (*Generation, error) {
 	limit := e.info.ContextLength
 	if len(r.Tokens) == 0 {
 		return nil, fmt.Errorf("engine: the prompt is empty")
@@ -68,10 +81,6 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Generation, error) {
 		Stop:   e.tokenizer.EOG(),
 	}
 	g.unwatch = context.AfterFunc(ctx, func() { g.cancel(ctx.Err()) })
-	if err := e.loop.submit(g); err != nil {
-		g.unwatch()
-		return nil, err
-	}
 	return g, nil
 }
 
