@@ -149,7 +149,7 @@ func genericAttendChunk(c *Chunk, q []float32, n int, first, last []int32, scrat
 		from, to := int(first[i]), int(last[i])
 		out := acc[i*dim:][:dim]
 		clear(out)
-		m[i], l[i] = float32(math.Inf(-1)), 0
+		m[i], l[i] = negativeInfinity, 0
 		if from >= to {
 			continue
 		}
@@ -183,3 +183,5 @@ func kvAt(p unsafe.Pointer, t graph.DType, i int) float32 {
 	}
 	return f16.ToFloat32(*(*uint16)(unsafe.Add(p, 2*i)))
 }
+
+var negativeInfinity = float32(math.Inf(-1))

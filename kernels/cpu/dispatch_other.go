@@ -1,3 +1,5 @@
+//go:build !amd64 || noasm
+
 package cpu
 
 func available(t Tier) bool { return t == Generic }

@@ -1,0 +1,356 @@
+package main
+
+import (
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// tileAVX2 is the largest number of tokens of one AVX2 kernel. A larger tile is
+// computed in parts, whose places in the tile are arguments.
+const tileAVX2 = 4
+
+// linearAVX2 emits the AVX2 kernels. A row group is two halves of 8 rows, each a
+// pass over K. VPMADDUBSW sums two products in int16 and saturates, so as many
+// of its results are added in int16 as cannot overflow: 8 for quants of 4 bits
+// (15·127·2·8 = 30,480), 4 for 5 bits, 2 for 6 bits. Quants of 8 bits are made
+// signed; their magnitude is multiplied by the activation with their sign
+// (128·127·2 = 32,512), and every result is widened.
+func linearAVX2(a asm) {
+	for _, k := range kinds {
+		for m := 1; m <= tileAVX2; m++ {
+			a.linearQuantAVX2(k, m)
+		}
+	}
+	for _, t := range floats {
+		for m := 1; m <= tileAVX2; m++ {
+			a.linearFloatAVX2(t, m)
+		}
+	}
+}
+
+func (a asm) linearQuantAVX2(k kind, m int) {
+	a.function(linearName(k.name, m, "AVX2"),
+		"y *float32, yStride uintptr, q, d *byte, tokens uintptr, w *byte, scales, groupStride, blocks, groups uintptr",
+		name("computes row groups of %s weights for %d tokens of a tile of\nsome number of tokens; q and d are where their quants and scales begin. Strides\nand the place of the scales are in bytes.", k.name, m))
+	y, yStride, q, d, weights := reg.RDI, reg.RSI, reg.R8, reg.R10, reg.R9
+	tokens4, tileStride, groups := reg.R11, reg.R12, reg.R13
+	w, s, x, dcur, count := reg.RBX, reg.RDX, reg.RCX, reg.R15, reg.RAX
+	a.load("y", y, "yStride", yStride, "q", q, "d", d, "w", weights, "tokens", tokens4, "groups", groups)
+	a.SHLQ(operand.Imm(2), tokens4)
+	a.LEAQ(operand.Mem{Base: tokens4, Index: tokens4, Scale: 2}, tileStride)
+	a.SHLQ(operand.Imm(2), tileStride) // 48 bytes a token
+
+	v := vectors(256)
+	acc, ones := v[:4], v[15]
+	a.VPCMPEQW(ones, ones, ones)
+	a.VPSRLW(operand.Imm(15), ones, ones)
+	low := v[14] // the nibble mask, or the sign bits
+	switch {
+	case k.nibble:
+		a.MOVL(operand.U32(0x0f0f0f0f), reg.EAX)
+	case k.bits == 8:
+		a.MOVL(operand.U32(0x80808080), reg.EAX)
+	}
+	if k.nibble || k.bits == 8 {
+		a.VMOVD(reg.EAX, reg.X14)
+		a.VPBROADCASTD(reg.X14, low)
+	}
+
+	scaleStride := k.blockBytes()
+	if k.split {
+		scaleStride = k.scaleBytes()
+	}
+	a.Label("group")
+	for half := range 2 {
+		block := name("block%d", half)
+		a.LEAQ(at(weights, 32*half), w)
+		if k.split {
+			a.load("scales", s)
+			a.ADDQ(weights, s)
+			a.add(k.scaleBytes()/2*half, s)
+		} else {
+			a.LEAQ(at(weights, k.quantBytes()+k.scaleBytes()/2*half), s)
+		}
+		a.MOVQ(q, x)
+		a.MOVQ(d, dcur)
+		a.load("blocks", count)
+		for t := range m {
+			a.VPXOR(acc[t], acc[t], acc[t])
+		}
+		a.align()
+		a.Label(block)
+		b := blockAVX2{asm: a, k: k, m: m, w: w, s: s, x: x, d: dcur, tokens4: tokens4, acc: acc, ones: ones, low: low, v: v}
+		switch {
+		case k.nibble:
+			b.nibbles()
+		case k.half:
+			b.sixBits()
+		default:
+			b.bytes()
+		}
+		a.add(k.blockBytes(), w)
+		a.add(scaleStride, s)
+		a.ADDQ(tileStride, x)
+		a.ADDQ(tileStride, dcur)
+		a.DECQ(count)
+		a.JNZ(operand.LabelRef(block))
+		a.LEAQ(at(y, 32*half), x)
+		for t := range m {
+			a.VMOVUPS(acc[t], at(x, 0))
+			if t+1 < m {
+				a.ADDQ(yStride, x)
+			}
+		}
+	}
+	a.add(64, y)
+	a.load("groupStride", count)
+	a.ADDQ(count, weights)
+	a.DECQ(groups)
+	a.JNZ(operand.LabelRef("group"))
+	a.ret()
+}
+
+// blockAVX2 emits one block of 8 rows x 32 k x m tokens. Of the vectors v, 0-3
+// are accumulators, 14 and 15 the constants low and ones.
+type blockAVX2 struct {
+	asm
+	k          kind
+	m          int
+	w, s, x, d reg.GPPhysical
+	tokens4    reg.GPPhysical
+	acc        []reg.VecPhysical
+	ones, low  reg.VecPhysical
+	v          []reg.VecPhysical
+}
+
+// products sets to to the sums of two products of the quants w and the
+// activations of token t at 4j.
+func (b *blockAVX2) products(t, j int, w, to reg.VecPhysical) {
+	b.VPBROADCASTD(at(b.x, 32*t+4*j), to)
+	b.VPMADDUBSW(to, w, to)
+}
+
+// scale loads the i-th vector of scales and minima.
+func (b *blockAVX2) scale(i int, to reg.VecPhysical) {
+	if b.k.f32 {
+		b.VMOVUPS(at(b.s, i*b.k.scaleBytes()), to)
+	} else {
+		b.VCVTPH2PS(at(b.s, i*b.k.scaleBytes()), to)
+	}
+}
+
+// finish adds the dot product of token t times its scales: acc = fma(round(float(idot)·d), dw, acc).
+func (b *blockAVX2) finish(t int, idot, dw, tmp reg.VecPhysical) {
+	b.VCVTDQ2PS(idot, idot)
+	b.VBROADCASTSS(at(b.d, 4*t), tmp)
+	b.VMULPS(tmp, idot, idot)
+	b.VFMADD231PS(dw, idot, b.acc[t])
+}
+
+// minimum adds s·mw, with mw in the register min.
+func (b *blockAVX2) minimum(min, tmp reg.VecPhysical) {
+	for t := range b.m {
+		b.VBROADCASTSS(row(b.d, b.tokens4, 1, 4*t), tmp)
+		b.VFMADD231PS(min, tmp, b.acc[t])
+	}
+}
+
+// offset adds to idot the token's -sum (of all 32 quants) times the offset.
+func (b *blockAVX2) offset(t int, idot, tmp reg.VecPhysical) {
+	b.VPBROADCASTD(row(b.d, b.tokens4, 2, 4*t), tmp)
+	b.VPSLLD(operand.Imm(uint64(b.k.shift)), tmp, tmp)
+	b.VPADDD(tmp, idot, idot)
+}
+
+// nibbles: the products of all 32 quants fit int16 together.
+func (b *blockAVX2) nibbles() {
+	sum, lo, hi, tmp := b.v[4:8], b.v[8], b.v[9], b.v[10:14]
+	for j := range 4 {
+		b.VMOVDQU(at(b.w, 64*j), lo)
+		b.VPSRLW(operand.Imm(4), lo, hi)
+		b.VPAND(b.low, lo, lo)
+		b.VPAND(b.low, hi, hi)
+		for t := range b.m {
+			if j == 0 {
+				b.products(t, j, lo, sum[t])
+			} else {
+				b.products(t, j, lo, tmp[0])
+				b.VPADDW(tmp[0], sum[t], sum[t])
+			}
+			b.products(t, 4+j, hi, tmp[1])
+			b.VPADDW(tmp[1], sum[t], sum[t])
+		}
+	}
+	b.scale(0, lo)
+	for t := range b.m {
+		b.VPMADDWD(b.ones, sum[t], sum[t])
+		if b.k.shift > 0 {
+			b.offset(t, sum[t], tmp[t])
+		}
+		b.finish(t, sum[t], lo, tmp[t])
+	}
+	if b.k.min {
+		b.scale(1, hi)
+		b.minimum(hi, tmp[0])
+	}
+}
+
+// bytes: quants of 5 bits, four products of which fit int16, and of 8 bits, one.
+func (b *blockAVX2) bytes() {
+	sum, w, tmp := b.v[4:8], b.v[8:12], b.v[12:14]
+	step := 4
+	if b.k.bits == 8 {
+		step = 2 // two quants and their magnitudes
+	}
+	for j0 := 0; j0 < 8; j0 += step {
+		for j := range step {
+			b.VMOVDQU(at(b.w, 64*(j0+j)), w[j])
+			if b.k.bits == 8 {
+				b.VPXOR(b.low, w[j], w[j])
+				b.VPABSB(w[j], w[j+2])
+			}
+		}
+		for t := range b.m {
+			for j := range step {
+				switch {
+				case b.k.bits == 8:
+					b.VPBROADCASTD(at(b.x, 32*t+4*(j0+j)), tmp[0])
+					b.VPSIGNB(w[j], tmp[0], tmp[0])
+					b.VPMADDUBSW(tmp[0], w[j+2], tmp[0])
+				case j == 0:
+					b.products(t, j0, w[0], tmp[0])
+					continue
+				default:
+					b.products(t, j0+j, w[j], tmp[1])
+					b.VPADDW(tmp[1], tmp[0], tmp[0])
+					if j+1 < step {
+						continue
+					}
+				}
+				to := tmp[0]
+				if j0 == 0 && (b.k.bits != 8 || j == 0) {
+					to = sum[t]
+				}
+				b.VPMADDWD(b.ones, tmp[0], to)
+				if to == tmp[0] {
+					b.VPADDD(tmp[0], sum[t], sum[t])
+				}
+			}
+		}
+	}
+	b.scale(0, w[0])
+	for t := range b.m {
+		if b.k.bits != 8 && b.k.shift > 0 {
+			b.offset(t, sum[t], tmp[0])
+		}
+		b.finish(t, sum[t], w[0], tmp[0])
+	}
+	if b.k.min {
+		b.scale(1, w[1])
+		b.minimum(w[1], tmp[0])
+	}
+}
+
+// sixBits: two groups of 16 quants, each two pairs of products that fit int16.
+func (b *blockAVX2) sixBits() {
+	w, dw, tmp := b.v[4:8], b.v[8], b.v[9:13]
+	// The tile has the sums of all 32 quants and of the first 16, both negative.
+	first := reg.R14
+	b.LEAQ(row(b.d, b.tokens4, 1, 0), first)
+	for half := range 2 {
+		for j := range 4 {
+			b.VMOVDQU(at(b.w, 64*(4*half+j)), w[j])
+		}
+		b.scale(half, dw)
+		for t := range b.m {
+			for j := range 4 {
+				b.products(t, 4*half+j, w[j], tmp[j])
+			}
+			b.VPADDW(tmp[1], tmp[0], tmp[0])
+			b.VPADDW(tmp[3], tmp[2], tmp[2])
+			b.VPMADDWD(b.ones, tmp[0], tmp[0])
+			b.VPMADDWD(b.ones, tmp[2], tmp[2])
+			b.VPADDD(tmp[2], tmp[0], tmp[0])
+			b.VPBROADCASTD(row(first, b.tokens4, 2, 4*t), tmp[1])
+			if half == 1 {
+				b.VPBROADCASTD(row(b.d, b.tokens4, 2, 4*t), tmp[3])
+				b.VPSUBD(tmp[1], tmp[3], tmp[1])
+			}
+			b.VPSLLD(operand.Imm(uint64(b.k.shift)), tmp[1], tmp[1])
+			b.VPADDD(tmp[1], tmp[0], tmp[0])
+			b.finish(t, tmp[0], dw, tmp[2])
+		}
+	}
+}
+
+func (a asm) linearFloatAVX2(t string, m int) {
+	a.function(linearName(t, m, "AVX2"),
+		"y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr",
+		name("computes row groups of %s weights for %d tokens of a tile of some\nnumber of tokens; x is where theirs begin. Strides are in bytes.", t, m))
+	y, yStride, tile, weights := reg.RDI, reg.RSI, reg.R8, reg.R9
+	tokens4, groupStride, kdim, groups := reg.R10, reg.R11, reg.R12, reg.R13
+	a.load("y", y, "yStride", yStride, "x", tile, "tokens", tokens4, "w", weights,
+		"groupStride", groupStride, "k", kdim, "groups", groups)
+	a.SHLQ(operand.Imm(2), tokens4)
+	w, x, count := reg.RBX, reg.RCX, reg.RAX
+	v := vectors(256)
+	acc, wide, tmp := v[:8], v[8:12], v[12:16]
+	bytes := 2
+	if t == "F32" {
+		bytes = 4
+	}
+	step := func(i int) {
+		for half := range 2 {
+			r, p := wide[2*i+half], at(w, bytes*(16*i+8*half))
+			switch t {
+			case "F32":
+				a.VMOVUPS(p, r)
+			case "F16":
+				a.VCVTPH2PS(p, r)
+			case "BF16":
+				a.VPMOVZXWD(p, r)
+				a.VPSLLD(operand.Imm(16), r, r)
+			}
+		}
+		for t := range m {
+			a.VBROADCASTSS(row(x, tokens4, i, 4*t), tmp[t])
+			a.VFMADD231PS(wide[2*i], tmp[t], acc[2*t])
+			a.VFMADD231PS(wide[2*i+1], tmp[t], acc[2*t+1])
+		}
+	}
+	a.Label("group")
+	a.MOVQ(weights, w)
+	a.MOVQ(tile, x)
+	for t := range 2 * m {
+		a.VPXOR(acc[t], acc[t], acc[t])
+	}
+	a.MOVQ(kdim, count)
+	a.SUBQ(operand.Imm(2), count)
+	a.JCS(operand.LabelRef("rest"))
+	a.align()
+	a.Label("steps")
+	step(0)
+	step(1)
+	a.add(2*16*bytes, w)
+	a.LEAQ(row(x, tokens4, 2, 0), x)
+	a.SUBQ(operand.Imm(2), count)
+	a.JCC(operand.LabelRef("steps"))
+	a.Label("rest")
+	a.ADDQ(operand.Imm(2), count)
+	a.JZ(operand.LabelRef("store"))
+	step(0)
+	a.Label("store")
+	a.MOVQ(y, x)
+	for t := range m {
+		a.VMOVUPS(acc[2*t], at(x, 0))
+		a.VMOVUPS(acc[2*t+1], at(x, 32))
+		if t+1 < m {
+			a.ADDQ(yStride, x)
+		}
+	}
+	a.add(64, y)
+	a.ADDQ(groupStride, weights)
+	a.DECQ(groups)
+	a.JNZ(operand.LabelRef("group"))
+	a.ret()
+}

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"github.com/mmcloughlin/avo/ir"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func alignment() *ir.Instruction {
+	return &ir.Instruction{Opcode: "PCALIGN", Operands: []operand.Op{operand.Imm(64)}}
+}
+
+// kind is a packed quantised format (see package cpu, Matrix).
+type kind struct {
+	name   string // graph's constant
+	nibble bool   // 4 bits a quant, else 8
+	f32    bool   // scales and minima are f32, else f16
+	min    bool   // has minimum terms
+	half   bool   // a scale for 16 values of K, else for 32
+	split  bool   // scales after all quants of the group
+	shift  int    // log2 of the offset of the unsigned quants; 0 for none
+	bits   int    // significant bits of a quant
+}
+
+var kinds = []kind{
+	{name: "Q4_0", nibble: true, split: true, shift: 3, bits: 4},
+	{name: "Q4_1", nibble: true, min: true, bits: 4},
+	{name: "Q4_K", nibble: true, f32: true, min: true, bits: 4},
+	{name: "Q5_0", split: true, shift: 4, bits: 5},
+	{name: "Q5_1", min: true, bits: 5},
+	{name: "Q5_K", f32: true, min: true, bits: 5},
+	{name: "Q6_K", f32: true, half: true, shift: 5, bits: 6},
+	{name: "Q8_0", split: true, shift: 7, bits: 8},
+}
+
+// quantBytes is the size of the quants of 16 rows x 32 k.
+func (k kind) quantBytes() int {
+	if k.nibble {
+		return 256
+	}
+	return 512
+}
+
+// scaleBytes is the size of one vector of 16 scales or minima.
+func (k kind) scaleBytes() int {
+	if k.f32 {
+		return 64
+	}
+	return 32
+}
+
+// blockBytes is the stride of the stream that holds the quants.
+func (k kind) blockBytes() int {
+	switch {
+	case k.split:
+		return k.quantBytes()
+	case k.min || k.half:
+		return k.quantBytes() + 2*k.scaleBytes()
+	}
+	return k.quantBytes() + k.scaleBytes()
+}
+
+var floats = []string{"F32", "F16", "BF16"}
+
+const maxTile = 8
+
+// linearAVX512 emits, for each kind and each number of tokens m, the kernel that
+// multiplies whole row groups by a tile. Registers: 8 vectors of unsigned bytes
+// (Z0-Z7), m accumulators (Z8-Z15), scale, minimum and the nibble mask
+// (Z16-Z18), m dot products (Z20-Z27). Per block and token there are 8 VPDPBUSD
+// of a broadcast activation, one multiplication and one or two FMAs; the sum of
+// the products is exact in int32, and the offset of the quants is its start.
+func linearAVX512(a asm) {
+	for _, k := range kinds {
+		for m := 1; m <= maxTile; m++ {
+			a.linearQuantAVX512(k, m)
+		}
+	}
+	for _, t := range floats {
+		for m := 1; m <= maxTile; m++ {
+			a.linearFloatAVX512(t, m)
+		}
+	}
+	probeKernel(a)
+}
+
+func linearName(kind string, m int, tier string) string {
+	return name("linear%sM%d%s", kind, m, tier)
+}
+
+func (a asm) linearQuantAVX512(k kind, m int) {
+	a.function(linearName(k.name, m, "AVX512"),
+		"y *float32, yStride uintptr, tile, w *byte, scales, groupStride, blocks, groups uintptr",
+		name("computes row groups of %s weights for %d tokens. Strides and the place of\nthe scales are in bytes.", k.name, m))
+	y, yStride, tile, weights := reg.RDI, reg.RSI, reg.R8, reg.R9
+	scales, groupStride, blocks, groups := reg.R10, reg.R11, reg.R12, reg.R13
+	a.load("y", y, "yStride", yStride, "tile", tile, "w", weights, "scales", scales,
+		"groupStride", groupStride, "blocks", blocks, "groups", groups)
+	w, s, x, count := reg.RBX, reg.RDX, reg.RCX, reg.RAX
+	z := vectors(512)
+	acc, idot := z[8:], z[20:]
+	d, min, mask := z[16], z[17], z[18]
+	if k.nibble {
+		a.MOVL(operand.U32(0x0f0f0f0f), reg.EAX)
+		a.VPBROADCASTD(reg.EAX, mask)
+	}
+
+	a.Label("group")
+	a.MOVQ(weights, w)
+	if k.split {
+		a.LEAQ(operand.Mem{Base: weights, Index: scales, Scale: 1}, s)
+	}
+	a.MOVQ(tile, x)
+	a.MOVQ(blocks, count)
+	for t := range m {
+		a.VPXORD(acc[t], acc[t], acc[t])
+	}
+
+	a.align()
+	a.Label("block")
+	for j := range 8 {
+		switch {
+		case !k.nibble:
+			a.VMOVDQU64(at(w, 64*j), z[j])
+		case j < 4:
+			a.VMOVDQU64(at(w, 64*j), z[j])
+			a.VPSRLW(operand.Imm(4), z[j], z[j+4])
+			a.VPANDD(mask, z[j], z[j])
+			a.VPANDD(mask, z[j+4], z[j+4])
+		}
+	}
+	// scale loads the i-th vector of scales and minima.
+	scale := func(i int, to reg.VecPhysical) {
+		m := at(w, k.quantBytes()+i*k.scaleBytes())
+		if k.split {
+			m = at(s, 0)
+		}
+		if k.f32 {
+			a.VMOVUPS(m, to)
+		} else {
+			a.VCVTPH2PS(m, to)
+		}
+	}
+	q := func(t, j int) operand.Mem { return at(x, 32*t+4*j) }
+	activation := func(i, t int) operand.Mem { return at(x, 32*m+4*m*i+4*t) } // i: d, s, -sum, -sum of the low half
+	// dot multiplies the vectors [j0, j1), then adds the products times the scale.
+	dot := func(j0, j1 int, dw reg.VecPhysical) {
+		for j := j0; j < j1; j++ {
+			for t := range m {
+				a.VPDPBUSD_BCST(q(t, j), z[j], idot[t])
+			}
+		}
+		for t := range m {
+			a.VCVTDQ2PS(idot[t], idot[t])
+			a.VMULPS_BCST(activation(0, t), idot[t], idot[t])
+			a.VFMADD231PS(dw, idot[t], acc[t])
+		}
+	}
+	scale(0, d)
+	switch {
+	case k.half:
+		for t := range m {
+			a.VPSLLD_BCST(operand.Imm(uint64(k.shift)), activation(3, t), idot[t])
+		}
+		dot(0, 4, d)
+		scale(1, min)
+		for t := range m {
+			a.VPBROADCASTD(activation(2, t), idot[t])
+			a.VPSUBD_BCST(activation(3, t), idot[t], idot[t])
+			a.VPSLLD(operand.Imm(uint64(k.shift)), idot[t], idot[t])
+		}
+		dot(4, 8, min)
+	default:
+		for t := range m {
+			if k.shift > 0 {
+				a.VPSLLD_BCST(operand.Imm(uint64(k.shift)), activation(2, t), idot[t])
+			} else {
+				a.VPXORD(idot[t], idot[t], idot[t])
+			}
+		}
+		dot(0, 8, d)
+		if k.min {
+			scale(1, min)
+			for t := range m {
+				a.VFMADD231PS_BCST(activation(1, t), min, acc[t])
+			}
+		}
+	}
+	a.add(k.blockBytes(), w)
+	if k.split {
+		a.add(k.scaleBytes(), s)
+	}
+	a.add(48*m, x)
+	a.DECQ(count)
+	a.JNZ(operand.LabelRef("block"))
+
+	a.MOVQ(y, x)
+	for t := range m {
+		a.VMOVUPS(acc[t], at(x, 0))
+		if t+1 < m {
+			a.ADDQ(yStride, x)
+		}
+	}
+	a.add(64, y)
+	a.ADDQ(groupStride, weights)
+	a.DECQ(groups)
+	a.JNZ(operand.LabelRef("group"))
+	a.ret()
+}
+
+// linearFloatAVX512 is one FMA chain an output; m chains of 16 rows run at once.
+func (a asm) linearFloatAVX512(t string, m int) {
+	a.function(linearName(t, m, "AVX512"),
+		"y *float32, yStride uintptr, tile, w *byte, groupStride, k, groups uintptr",
+		name("computes row groups of %s weights for %d tokens. Strides are in bytes.", t, m))
+	y, yStride, tile, weights := reg.RDI, reg.RSI, reg.R8, reg.R9
+	groupStride, kdim, groups := reg.R11, reg.R12, reg.R13
+	a.load("y", y, "yStride", yStride, "tile", tile, "w", weights, "groupStride", groupStride, "k", kdim, "groups", groups)
+	w, x, count := reg.RBX, reg.RCX, reg.RAX
+	z := vectors(512)
+	acc := z[8:]
+	bytes := 32
+	if t == "F32" {
+		bytes = 64
+	}
+	step := func(i int) {
+		v, p := z[i], at(w, bytes*i)
+		switch t {
+		case "F32":
+			a.VMOVUPS(p, v)
+		case "F16":
+			a.VCVTPH2PS(p, v)
+		case "BF16":
+			a.VPMOVZXWD(p, v)
+			a.VPSLLD(operand.Imm(16), v, v)
+		}
+		for t := range m {
+			a.VFMADD231PS_BCST(at(x, 4*m*i+4*t), v, acc[t])
+		}
+	}
+	a.Label("group")
+	a.MOVQ(weights, w)
+	a.MOVQ(tile, x)
+	for t := range m {
+		a.VPXORD(acc[t], acc[t], acc[t])
+	}
+	const unroll = 4
+	a.MOVQ(kdim, count)
+	a.SUBQ(operand.U32(unroll), count)
+	a.JCS(operand.LabelRef("rest"))
+	a.align()
+	a.Label("steps")
+	for i := range unroll {
+		step(i)
+	}
+	a.add(unroll*bytes, w)
+	a.add(unroll*4*m, x)
+	a.SUBQ(operand.U32(unroll), count)
+	a.JCC(operand.LabelRef("steps"))
+	a.Label("rest")
+	a.ADDQ(operand.U32(unroll), count)
+	a.JZ(operand.LabelRef("store"))
+	a.Label("single")
+	step(0)
+	a.add(bytes, w)
+	a.add(4*m, x)
+	a.DECQ(count)
+	a.JNZ(operand.LabelRef("single"))
+
+	a.Label("store")
+	a.MOVQ(y, x)
+	for t := range m {
+		a.VMOVUPS(acc[t], at(x, 0))
+		if t+1 < m {
+			a.ADDQ(yStride, x)
+		}
+	}
+	a.add(64, y)
+	a.ADDQ(groupStride, weights)
+	a.DECQ(groups)
+	a.JNZ(operand.LabelRef("group"))
+	a.ret()
+}
+
+// vectors returns the vector registers of the given width in bits.
+func vectors(width int) []reg.VecPhysical {
+	switch width {
+	case 512:
+		return []reg.VecPhysical{reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z4, reg.Z5, reg.Z6, reg.Z7,
+			reg.Z8, reg.Z9, reg.Z10, reg.Z11, reg.Z12, reg.Z13, reg.Z14, reg.Z15,
+			reg.Z16, reg.Z17, reg.Z18, reg.Z19, reg.Z20, reg.Z21, reg.Z22, reg.Z23,
+			reg.Z24, reg.Z25, reg.Z26, reg.Z27, reg.Z28, reg.Z29, reg.Z30, reg.Z31}
+	case 256:
+		return []reg.VecPhysical{reg.Y0, reg.Y1, reg.Y2, reg.Y3, reg.Y4, reg.Y5, reg.Y6, reg.Y7,
+			reg.Y8, reg.Y9, reg.Y10, reg.Y11, reg.Y12, reg.Y13, reg.Y14, reg.Y15}
+	}
+	return []reg.VecPhysical{reg.X0, reg.X1, reg.X2, reg.X3, reg.X4, reg.X5, reg.X6, reg.X7,
+		reg.X8, reg.X9, reg.X10, reg.X11, reg.X12, reg.X13, reg.X14, reg.X15}
+}

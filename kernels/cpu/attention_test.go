@@ -1,0 +1,240 @@
+package cpu
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"unsafe"
+
+	"github.com/holdfast-run/holdfast/graph"
+)
+
+func unsafePointer(b []byte) unsafe.Pointer { return unsafe.Pointer(&b[0]) }
+
+// chunkOf returns a chunk with random KV in the slots [from, to) and garbage in
+// the others; blocks without a visible slot are nil.
+func chunkOf(rng *rand.Rand, t graph.DType, dim, from, to int) *Chunk {
+	generic, _ := For(Generic)
+	c := &Chunk{Type: t, Dim: dim}
+	garbage := []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), 6e4}
+	for b := from / BlockSlots; b*BlockSlots < to; b++ {
+		keys, values := aligned(KVBytes(t, dim)), aligned(KVBytes(t, dim))
+		for slot := range BlockSlots {
+			kv := [2][]float32{normals(rng, make([]float32, dim), 1), normals(rng, make([]float32, dim), 1)}
+			if j := b*BlockSlots + slot; j < from || j >= to {
+				for d := range dim {
+					kv[0][d], kv[1][d] = garbage[rng.IntN(4)], garbage[rng.IntN(4)]
+				}
+			}
+			generic.StoreK(keys, t, dim, slot, kv[0])
+			generic.StoreV(values, t, dim, slot, kv[1])
+		}
+		c.K[b], c.V[b] = unsafePointer(keys), unsafePointer(values)
+	}
+	return c
+}
+
+// attend runs AttendChunk into canaried buffers.
+func attend(t *testing.T, k *Kernels, c *Chunk, q []float32, n int, first, last []int32) (m, l, acc []float32) {
+	t.Helper()
+	m, checkM := canaries(n)
+	l, checkL := canaries(n)
+	acc, checkA := canaries(n * c.Dim)
+	scratch, checkS := canaries(AttendScratch(n, c.Dim))
+	k.AttendChunk(c, q, n, first, last, scratch, m, l, acc)
+	for _, check := range []func(*testing.T, string){checkM, checkL, checkA, checkS} {
+		check(t, "AttendChunk")
+	}
+	return m, l, acc
+}
+
+// TestAttendChunk compares all tiers in bits, and generic with float64.
+func TestAttendChunk(t *testing.T) {
+	generic, _ := For(Generic)
+	for _, typ := range []graph.DType{graph.F32, graph.F16} {
+		for _, dim := range []int{2, 10, 16, 48, 64, 80, 96, 128, 256} {
+			for n := 1; n <= 14; n++ {
+				rng := newRand(uint64(dim*100 + n))
+				from := rng.IntN(ChunkSlots)
+				to := from + 1 + rng.IntN(ChunkSlots-from)
+				switch n % 4 {
+				case 0:
+					from, to = 0, ChunkSlots
+				case 1:
+					from, to = 0, 1+rng.IntN(ChunkSlots)
+				}
+				c := chunkOf(rng, typ, dim, from, to)
+				q := normals(rng, make([]float32, n*dim), 1.5/math.Sqrt(float64(dim)))
+				first, last := make([]int32, n), make([]int32, n)
+				for i := range n {
+					first[i], last[i] = int32(from), int32(to)
+					switch n % 3 {
+					case 1: // causal: each query sees a slot or two more
+						last[i] = max(int32(to-n+i), first[i]+1)
+					case 2: // windows, and queries that see nothing
+						first[i] = int32(from + rng.IntN(to-from))
+						last[i] = first[i] + int32(rng.IntN(to-int(first[i])+1))
+					}
+				}
+				m, l, acc := attend(t, generic, c, q, n, first, last)
+				for i := range n {
+					checkAttention(t, c, q[i*dim:][:dim], int(first[i]), int(last[i]), m[i], l[i], acc[i*dim:][:dim])
+				}
+				forTiers(t, func(t *testing.T, k *Kernels) {
+					gm, gl, gacc := attend(t, k, c, q, n, first, last)
+					what := label(typ, " dim ", dim, " n ", n, " slots ", from, "-", to)
+					equal(t, what+" m", gm, m)
+					equal(t, what+" l", gl, l)
+					equal(t, what+" acc", gacc, acc)
+				})
+			}
+		}
+	}
+}
+
+// checkAttention compares a query's result with float64.
+func checkAttention(t *testing.T, c *Chunk, q []float32, from, to int, m, l float32, acc []float32) {
+	t.Helper()
+	if from >= to {
+		if !math.IsInf(float64(m), -1) || l != 0 {
+			t.Fatalf("a query that sees nothing has m = %v, l = %v", m, l)
+		}
+		for _, v := range acc {
+			if math.Float32bits(v) != 0 {
+				t.Fatalf("a query that sees nothing has %v", v)
+			}
+		}
+		return
+	}
+	sum, out := 0.0, make([]float64, len(q))
+	for j := from; j < to; j++ {
+		s := 0.0
+		for d, x := range q {
+			s += float64(x) * float64(kvAt(c.K[j/BlockSlots], c.Type, d*BlockSlots+j%BlockSlots))
+		}
+		if s > float64(m)+1e-4 {
+			t.Fatalf("a score of %v, but m = %v", s, m)
+		}
+		p := math.Exp2(s - float64(m))
+		sum += p
+		for d := range out {
+			out[d] += p * float64(kvAt(c.V[j/BlockSlots], c.Type, j%BlockSlots*c.Dim+d))
+		}
+	}
+	if math.Abs(sum-float64(l)) > 2e-5*sum {
+		t.Fatalf("l = %v, in float64 %v", l, sum)
+	}
+	for d, v := range out {
+		if math.Abs(v-float64(acc[d])) > 2e-4*sum {
+			t.Fatalf("acc[%d] = %v, in float64 %v", d, acc[d], v)
+		}
+	}
+}
+
+// TestAttendBatch checks that a query's bits do not depend on the queries that it
+// is computed with.
+func TestAttendBatch(t *testing.T) {
+	const n, dim = 64, 64
+	rng := newRand(8)
+	c := chunkOf(rng, graph.F16, dim, 0, ChunkSlots)
+	q := normals(rng, make([]float32, n*dim), 0.3)
+	first, last := make([]int32, n), make([]int32, n)
+	for i := range last {
+		last[i] = int32(ChunkSlots - n/3 + i/3)
+	}
+	forTiers(t, func(t *testing.T, k *Kernels) {
+		m, l, acc := attend(t, k, c, q, n, first, last)
+		for i := range n {
+			m1, l1, acc1 := attend(t, k, c, q[i*dim:][:dim], 1, first[i:i+1], last[i:i+1])
+			equal(t, "m", m1, m[i:i+1])
+			equal(t, "l", l1, l[i:i+1])
+			equal(t, "acc", acc1, acc[i*dim:][:dim])
+		}
+	})
+}
+
+// TestAttendSpecial: values that are not finite stay with the query that sees
+// them, and scores of ±0, large and subnormal sizes are equal in all tiers.
+func TestAttendSpecial(t *testing.T) {
+	const n, dim = 6, 32
+	generic, _ := For(Generic)
+	for seed := range uint64(20) {
+		rng := newRand(seed)
+		c := chunkOf(rng, graph.F32, dim, 0, ChunkSlots)
+		q := normals(rng, make([]float32, n*dim), 1)
+		first, last := make([]int32, n), make([]int32, n)
+		for i := range n {
+			first[i], last[i] = int32(rng.IntN(100)), int32(101+rng.IntN(156))
+		}
+		for range 40 {
+			k, v := unsafe.Slice((*float32)(c.K[rng.IntN(8)]), 32*dim), unsafe.Slice((*float32)(c.V[rng.IntN(8)]), 32*dim)
+			hard(rng, k[rng.IntN(32*dim):][:1], seed%2 == 0)
+			hard(rng, v[rng.IntN(32*dim):][:1], seed%2 == 0)
+		}
+		switch seed % 5 {
+		case 1:
+			clear(q[:dim])
+		case 2:
+			normals(rng, q, 1e-38)
+		case 3:
+			normals(rng, q, 30)
+		}
+		m, l, acc := attend(t, generic, c, q, n, first, last)
+		forTiers(t, func(t *testing.T, k *Kernels) {
+			gm, gl, gacc := attend(t, k, c, q, n, first, last)
+			for i := range n {
+				if l[i] != l[i] { // m is not defined among NaNs, the rest is NaN
+					if gl[i] == gl[i] {
+						t.Fatalf("seed %d: query %d: l = %v, want NaN", seed, i, gl[i])
+					}
+					continue
+				}
+				equal(t, "m", gm[i:i+1], m[i:i+1])
+				equal(t, "l", gl[i:i+1], l[i:i+1])
+				equal(t, "acc", gacc[i*dim:][:dim], acc[i*dim:][:dim])
+			}
+		})
+	}
+}
+
+// TestMergeChunk merges chunks and compares with one softmax in float64.
+func TestMergeChunk(t *testing.T) {
+	const dim, chunks = 80, 5
+	rng := newRand(2)
+	q := normals(rng, make([]float32, dim), 0.4)
+	cs := make([]*Chunk, chunks)
+	for i := range cs {
+		cs[i] = chunkOf(rng, graph.F16, dim, 0, ChunkSlots)
+	}
+	last := []int32{ChunkSlots, 0, ChunkSlots, 100, 0}
+	var want []float32
+	forTiers(t, func(t *testing.T, k *Kernels) {
+		var M, L float32
+		A := make([]float32, dim)
+		sum, exact := 0.0, make([]float64, dim)
+		for i, c := range cs {
+			m, l, a := attend(t, k, c, q, 1, []int32{0}, last[i:])
+			k.MergeChunk(&M, &L, A, m[0], l[0], a)
+			for j := range last[i] {
+				s := 0.0
+				for d, x := range q {
+					s += float64(x) * float64(kvAt(c.K[j/32], c.Type, d*BlockSlots+int(j)%BlockSlots))
+				}
+				sum += math.Exp2(s)
+				for d := range exact {
+					exact[d] += math.Exp2(s) * float64(kvAt(c.V[j/32], c.Type, int(j)%BlockSlots*dim+d))
+				}
+			}
+		}
+		k.Finish(A, A, L)
+		for d, v := range exact {
+			if math.Abs(v/sum-float64(A[d])) > 1e-5 {
+				t.Fatalf("out[%d] = %v, in float64 %v", d, A[d], v/sum)
+			}
+		}
+		if want == nil {
+			want = A
+		}
+		equal(t, "out", A, want)
+	})
+}

@@ -1,0 +1,7 @@
+//go:build !amd64 || noasm
+
+package cpu
+
+const probeOperations = 1
+
+func probe(int) {}
