@@ -37,7 +37,9 @@ func TestTinyGoldens(t *testing.T) {
 				}
 			}
 			if quantised[c.Name] {
-				if ratio := math.Sqrt(diff2 / want2); !(ratio < 0.03) {
+				// Two layers of random weights make about 0.035 of int8's
+				// rounding, whatever the type; a wrong scale makes 0.1 and more.
+				if ratio := math.Sqrt(diff2 / want2); !(ratio < 0.06) {
 					t.Errorf("logits differ by %.2g of their size", ratio)
 				}
 			} else if bound := 2e-5 * max(1, most); !(worst < bound) {
