@@ -38,6 +38,9 @@ type Config struct {
 	MaxSequences int
 	// KV is the type of stored keys and values. The default is F16.
 	KV graph.DType
+	// Store is the folder of what outlives the process: today the cache of
+	// model digests. Empty means that nothing is kept.
+	Store string
 	// Progress, if set, is told of start-up phases: done of total bytes.
 	Progress func(phase string, done, total int64)
 }
@@ -146,11 +149,26 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 	if cfg.Progress != nil {
 		l.opts.Progress = func(done, total int64) { cfg.Progress("weights", done, total) }
 	}
+	if err := openStore(cfg.Store); err != nil {
+		return err
+	}
+	var digest [32]byte
+	digested := make(chan error, 1)
+	go func() { // beside the packing of weights
+		var err error
+		digest, err = weightsDigest(ctx, l.file, cfg.Store)
+		digested <- err
+	}()
 	prog, err := l.backend.Compile(ctx, l.graph, l.file, l.opts)
+	digestErr := <-digested
 	if err != nil {
 		return err
 	}
+	if digestErr != nil {
+		return errors.Join(digestErr, prog.Close())
+	}
 	e.info.Class = prog.Class()
+	e.info.Identity = l.identity(digest, e.tokenizer, e.info.Class)
 	e.loop = newLoop(prog, l.opts)
 	go e.loop.run()
 	return nil
