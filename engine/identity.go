@@ -80,10 +80,10 @@ func weightsDigest(ctx context.Context, f *weights.File, store string) (sum [32]
 	if store != "" {
 		cache = readDigests(path)
 		for _, e := range cache.Files {
-			digest := e.BLAKE3
+			digest, err := hex.DecodeString(e.BLAKE3)
 			e.BLAKE3 = ""
-			if n, err := hex.Decode(sum[:], []byte(digest)); e == want && err == nil && n == len(sum) && len(digest) == 2*len(sum) {
-				return sum, nil
+			if e == want && err == nil && len(digest) == len(sum) {
+				return [32]byte(digest), nil
 			}
 		}
 	}
