@@ -8,8 +8,9 @@ import (
 	"github.com/holdfast-run/holdfast/internal/spin"
 )
 
-// spins is how often a worker looks for work before it parks: about 100 µs.
-const spins = 4096
+// spins is how often a worker looks for work before it parks, and the caller for
+// the workers' end before it yields: about 100 µs.
+const spins = 2048
 
 // job is a phase of a step: independent tasks, run by any worker in any order.
 type job interface {
@@ -66,8 +67,10 @@ func (t *team) run(j job, n int) {
 	}
 	t.start(j, n)
 	t.claim(0)
-	for t.busy.Load() > 0 {
-		spin.Pause()
+	for i := 1; t.busy.Load() > 0; i++ {
+		if spin.Pause(); i%spins == 0 {
+			runtime.Gosched() // a worker may be waiting for this processor
+		}
 	}
 }
 

@@ -1,0 +1,48 @@
+package sysinfo
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestCgroupLeft(t *testing.T) {
+	root := t.TempDir()
+	write := func(path, text string) {
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := cgroupLeft(root, "/a/b"); got != math.MaxInt64 {
+		t.Errorf("no cgroup leaves %d", got)
+	}
+	write("a/b/memory.max", "max\n")
+	write("a/b/memory.current", "500\n")
+	if got := cgroupLeft(root, "/a/b"); got != math.MaxInt64 {
+		t.Errorf("no limit leaves %d", got)
+	}
+	write("a/memory.max", "1000\n")
+	write("a/memory.current", "600\n")
+	write("a/memory.stat", "anon 400\nfile 200\nkernel 0\n")
+	if got := cgroupLeft(root, "/a/b"); got != 600 {
+		t.Errorf("the parent's limit leaves %d, want 600", got)
+	}
+	write("a/memory.current", "2000\n")
+	if got := cgroupLeft(root, "/a/b"); got != 0 {
+		t.Errorf("a full cgroup leaves %d", got)
+	}
+}
+
+func TestAvailable(t *testing.T) {
+	if n := AvailableMemory(); n <= 0 || n == math.MaxInt64 {
+		t.Errorf("%d bytes available", n)
+	}
+	if n := CPUs(); n < 1 {
+		t.Errorf("%d CPUs", n)
+	}
+}
