@@ -160,7 +160,7 @@ func (f *File) Drop(t Tensor) {
 const digestChunk = 1 << 20
 
 // Digest returns the BLAKE3 of the whole file. It is computed on the first call
-// (about a second for 2 GB in the page cache; the disk's pace otherwise) and
+// (about 0.8 GB/s on one core from the page cache; else the disk's pace) and
 // remembered, a failure too; concurrent calls wait for the one that computes.
 // It reads the file rather than the mapping: a cold page then costs a system
 // call, which lets other goroutines run, and the hash leaves no pages mapped.
