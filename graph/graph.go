@@ -123,17 +123,3 @@ func (g *Graph) Tensors() []Tensor {
 	}
 	return list
 }
-
-// LastUse returns, for each value, the index of the last node that reads it
-// (its own index if none does), so that backends can reuse memory.
-func (g *Graph) LastUse() []int {
-	last := make([]int, len(g.Nodes))
-	for i, n := range g.Nodes {
-		last[i] = i
-		for _, v := range n.In {
-			last[v] = i
-		}
-	}
-	last[g.Logits] = len(g.Nodes)
-	return last
-}
