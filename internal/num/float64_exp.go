@@ -1,15 +1,16 @@
+// Package num has the arithmetic of the numerics classes (docs/NUMERICS.md) that
+// the language and its library leave open: float32 functions of class cpu-1, and
+// float64 functions with the same bits on every architecture.
+//
+// The float64 functions use nothing but IEEE 754 binary64 operations in a written
+// order. Products and quotients stand in float64(...), because Go may otherwise
+// fuse a product with an addition where the CPU can (arm64, ppc64, s390x,
+// riscv64), also across statements and inlined calls, and it compiles x/128 as a
+// product and x*2 as a sum. math.FMA is one rounding everywhere. A change of any
+// bit of any result is a new numerics class: TestGolden pins them.
 package num
 
 import "math"
-
-// The float64 functions of this package give the same bits on every
-// architecture and with every compiler: they use nothing but IEEE 754 binary64
-// operations in a written order. A product that feeds an addition stands in
-// float64(...), because Go may otherwise fuse the two where the CPU can
-// (arm64, ppc64, s390x, riscv64), and it compiles x/128 and x*2 as it likes;
-// math.FMA is one rounding everywhere.
-// Changing any bit of any result is a new numerics class (docs/NUMERICS.md):
-// float64_golden_test.go pins them.
 
 const (
 	// ln2/32 in two parts. The first has 36 bits, so that its product with any
@@ -42,7 +43,7 @@ func expSum(x, lo float64) float64 {
 	p := r1 + expTail(r1, r2, 1.0/720)
 	s := &exp2By32[n&31]
 	y := s.hi + (s.lo + float64(s.hi*p))
-	return y * math.Float64frombits(uint64(1023+n>>5)<<52)
+	return float64(y * math.Float64frombits(uint64(1023+n>>5)<<52))
 }
 
 // expReduce splits x + lo into n·ln2/32 + r1 + r2, where r1 is exact and r2 is
@@ -79,9 +80,9 @@ func expEdge(x, lo float64) float64 {
 	y := s.hi + (s.lo + float64(s.hi*p))
 	// Two exact powers of two; only the last product can round.
 	if x > 0 {
-		return float64(y*math.Float64frombits(uint64(1022+n>>5)<<52)) * 2
+		return float64(float64(y*math.Float64frombits(uint64(1022+n>>5)<<52)) * 2)
 	}
-	return float64(y*math.Float64frombits(uint64(1123+n>>5)<<52)) * 0x1p-100
+	return float64(float64(y*math.Float64frombits(uint64(1123+n>>5)<<52)) * 0x1p-100)
 }
 
 // expm1Parts returns e^x - 1 as an unevaluated sum with a relative error near

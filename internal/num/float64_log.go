@@ -61,7 +61,7 @@ func Pow(x, y float64) float64 {
 func logParts(x float64) (hi, lo float64) {
 	k := 0
 	if x < 0x1p-1022 {
-		x *= 0x1p54
+		x = float64(x * 0x1p54)
 		k = -54
 	}
 	const sqrtHalf = 0x3fe6a09e667f3bcd // z below lies in [sqrt(1/2), sqrt(2))
@@ -73,8 +73,8 @@ func logParts(x float64) (hi, lo float64) {
 	j := int(float64(z*128) + 0.5)
 	center := float64(float64(j) / 128) // may be compiled as a product
 	f := z - center                     // exact
-	q := f / center
-	ql := math.FMA(-q, center, f) / center
+	q := float64(f / center)
+	ql := float64(math.FMA(-q, center, f) / center)
 
 	// ln(1+q) = q - q²/2 + q³·(1/3 - q/4 + …), |q| < 0.0056
 	s := float64(q * q)

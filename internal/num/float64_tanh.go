@@ -13,10 +13,10 @@ func Tanh(x float64) float64 {
 		return math.Copysign(1, x)
 	}
 	// tanh x = E / (E + 2), E = e^2x - 1, with one step of correction.
-	e, el := expm1Parts(2 * ax)
+	e, el := expm1Parts(float64(2 * ax))
 	d, dl := twoSum(e, 2)
 	dl += el
-	q := e / d
+	q := float64(e / d)
 	rest := math.FMA(-q, d, e) + (el - float64(q*dl))
-	return math.Copysign(q+rest/d, x)
+	return math.Copysign(q+float64(rest/d), x)
 }
