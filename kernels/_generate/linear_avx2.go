@@ -10,7 +10,7 @@ import (
 const tileAVX2 = 4
 
 // linearAVX2 emits the AVX2 kernels. A row group is two halves of 8 rows, each a
-// pass over K. VPMADDUBSW sums two products in int16 and saturates, so as many
+// pass over K where their accumulators do not fit together. VPMADDUBSW sums two products in int16 and saturates, so as many
 // of its results are added in int16 as cannot overflow: 8 for quants of 4 bits
 // (15·127·2·8 = 30,480), 4 for 5 bits, 2 for 6 bits. Quants of 8 bits are made
 // signed; their magnitude is multiplied by the activation with their sign
@@ -23,28 +23,27 @@ func linearAVX2(a asm) {
 	}
 	for _, t := range floats {
 		for m := 1; m <= tileAVX2; m++ {
-			a.linearFloatAVX2(t, m)
+			a.linearFloat(256, t, m)
 		}
 	}
 }
 
 func (a asm) linearQuantAVX2(k kind, m int) {
 	a.function(linearName(k.name, m, "AVX2"),
-		"y *float32, yStride uintptr, q, d *byte, tokens uintptr, w *byte, scales, groupStride, blocks, groups uintptr",
-		name("computes row groups of %s weights for %d tokens of a tile of\nsome number of tokens; q and d are where their quants and scales begin. Strides\nand the place of the scales are in bytes.", k.name, m))
+		"y *float32, yStride uintptr, q, d *byte, tokens uintptr, w *byte, blocks, groups uintptr",
+		name("computes row groups of %s weights for %d tokens of a tile of\nsome number of tokens; q and d are where their quants and scales begin. yStride\nis in bytes.", k.name, m))
 	y, yStride, q, d, weights := reg.RDI, reg.RSI, reg.R8, reg.R10, reg.R9
-	tokens4, tileStride, groups := reg.R11, reg.R12, reg.R13
-	w, s, x, dcur, count := reg.RBX, reg.RDX, reg.RCX, reg.R15, reg.RAX
-	a.load("y", y, "yStride", yStride, "q", q, "d", d, "w", weights, "tokens", tokens4, "groups", groups)
+	tokens4, tileStride, groups, blocks := reg.R11, reg.R12, reg.R13, reg.RDX
+	w, x, dcur, count := reg.RBX, reg.RCX, reg.R15, reg.RAX
+	a.load("y", y, "yStride", yStride, "q", q, "d", d, "w", weights, "tokens", tokens4, "blocks", blocks, "groups", groups)
 	a.SHLQ(operand.Imm(2), tokens4)
 	a.LEAQ(operand.Mem{Base: tokens4, Index: tokens4, Scale: 2}, tileStride)
 	a.SHLQ(operand.Imm(2), tileStride) // 48 bytes a token
 
 	v := vectors(256)
-	acc, ones := v[:4], v[15]
+	ones, low := v[15], v[14] // low is the nibble mask, or the sign bits
 	a.VPCMPEQW(ones, ones, ones)
 	a.VPSRLW(operand.Imm(15), ones, ones)
-	low := v[14] // the nibble mask, or the sign bits
 	switch {
 	case k.nibble:
 		a.MOVL(operand.U32(0x0f0f0f0f), reg.EAX)
@@ -56,55 +55,50 @@ func (a asm) linearQuantAVX2(k kind, m int) {
 		a.VPBROADCASTD(reg.X14, low)
 	}
 
-	scaleStride := k.blockBytes()
-	if k.split {
-		scaleStride = k.scaleBytes()
-	}
 	a.Label("group")
-	for half := range 2 {
-		block := name("block%d", half)
-		a.LEAQ(at(weights, 32*half), w)
-		if k.split {
-			a.load("scales", s)
-			a.ADDQ(weights, s)
-			a.add(k.scaleBytes()/2*half, s)
-		} else {
-			a.LEAQ(at(weights, k.quantBytes()+k.scaleBytes()/2*half), s)
-		}
+	passes := [][]int{{0}, {1}}
+	if 2*m <= tileAVX2 { // the accumulators of both halves fit
+		passes = [][]int{{0, 1}}
+	}
+	for i, halves := range passes {
+		block := name("block%d", i)
+		a.MOVQ(weights, w)
 		a.MOVQ(q, x)
 		a.MOVQ(d, dcur)
-		a.load("blocks", count)
-		for t := range m {
-			a.VPXOR(acc[t], acc[t], acc[t])
+		a.MOVQ(blocks, count)
+		for i := range m * len(halves) {
+			a.VPXOR(v[i], v[i], v[i])
 		}
 		a.align()
 		a.Label(block)
-		b := blockAVX2{asm: a, k: k, m: m, w: w, s: s, x: x, d: dcur, tokens4: tokens4, acc: acc, ones: ones, low: low, v: v}
-		switch {
-		case k.nibble:
-			b.nibbles()
-		case k.half:
-			b.sixBits()
-		default:
-			b.bytes()
+		for i, half := range halves {
+			b := blockAVX2{asm: a, k: k, m: m, half: half, w: w, x: x, d: dcur, tokens4: tokens4, acc: v[i*m:], ones: ones, low: low, v: v}
+			switch {
+			case k.nibble:
+				b.nibbles()
+			case k.half:
+				b.sixBits()
+			default:
+				b.bytes()
+			}
 		}
 		a.add(k.blockBytes(), w)
-		a.add(scaleStride, s)
 		a.ADDQ(tileStride, x)
 		a.ADDQ(tileStride, dcur)
 		a.DECQ(count)
 		a.JNZ(operand.LabelRef(block))
-		a.LEAQ(at(y, 32*half), x)
+		a.MOVQ(y, x)
 		for t := range m {
-			a.VMOVUPS(acc[t], at(x, 0))
+			for i, half := range halves {
+				a.VMOVUPS(v[i*m+t], at(x, 32*half))
+			}
 			if t+1 < m {
 				a.ADDQ(yStride, x)
 			}
 		}
 	}
+	a.MOVQ(w, weights)
 	a.add(64, y)
-	a.load("groupStride", count)
-	a.ADDQ(count, weights)
 	a.DECQ(groups)
 	a.JNZ(operand.LabelRef("group"))
 	a.ret()
@@ -114,14 +108,17 @@ func (a asm) linearQuantAVX2(k kind, m int) {
 // are accumulators, 14 and 15 the constants low and ones.
 type blockAVX2 struct {
 	asm
-	k          kind
-	m          int
-	w, s, x, d reg.GPPhysical
-	tokens4    reg.GPPhysical
-	acc        []reg.VecPhysical
-	ones, low  reg.VecPhysical
-	v          []reg.VecPhysical
+	k         kind
+	m, half   int
+	w, x, d   reg.GPPhysical
+	tokens4   reg.GPPhysical
+	acc       []reg.VecPhysical
+	ones, low reg.VecPhysical
+	v         []reg.VecPhysical
 }
+
+// quants is the j-th vector of quants.
+func (b *blockAVX2) quants(j int) operand.Mem { return at(b.w, 64*j+32*b.half) }
 
 // products sets to to the sums of two products of the quants w and the
 // activations of token t at 4j.
@@ -132,10 +129,12 @@ func (b *blockAVX2) products(t, j int, w, to reg.VecPhysical) {
 
 // scale loads the i-th vector of scales and minima.
 func (b *blockAVX2) scale(i int, to reg.VecPhysical) {
+	n := b.k.scaleBytes()
+	m := at(b.w, b.k.quantBytes()+i*n+n/2*b.half)
 	if b.k.f32 {
-		b.VMOVUPS(at(b.s, i*b.k.scaleBytes()), to)
+		b.VMOVUPS(m, to)
 	} else {
-		b.VCVTPH2PS(at(b.s, i*b.k.scaleBytes()), to)
+		b.VCVTPH2PS(m, to)
 	}
 }
 
@@ -166,7 +165,7 @@ func (b *blockAVX2) offset(t int, idot, tmp reg.VecPhysical) {
 func (b *blockAVX2) nibbles() {
 	sum, lo, hi, tmp := b.v[4:8], b.v[8], b.v[9], b.v[10:14]
 	for j := range 4 {
-		b.VMOVDQU(at(b.w, 64*j), lo)
+		b.VMOVDQU(b.quants(j), lo)
 		b.VPSRLW(operand.Imm(4), lo, hi)
 		b.VPAND(b.low, lo, lo)
 		b.VPAND(b.low, hi, hi)
@@ -204,7 +203,7 @@ func (b *blockAVX2) bytes() {
 	}
 	for j0 := 0; j0 < 8; j0 += step {
 		for j := range step {
-			b.VMOVDQU(at(b.w, 64*(j0+j)), w[j])
+			b.VMOVDQU(b.quants(j0+j), w[j])
 			if b.k.bits == 8 {
 				b.VPXOR(b.low, w[j], w[j])
 				b.VPABSB(w[j], w[j+2])
@@ -259,7 +258,7 @@ func (b *blockAVX2) sixBits() {
 	b.LEAQ(row(b.d, b.tokens4, 1, 0), first)
 	for half := range 2 {
 		for j := range 4 {
-			b.VMOVDQU(at(b.w, 64*(4*half+j)), w[j])
+			b.VMOVDQU(b.quants(4*half+j), w[j])
 		}
 		b.scale(half, dw)
 		for t := range b.m {
@@ -281,76 +280,4 @@ func (b *blockAVX2) sixBits() {
 			b.finish(t, tmp[0], dw, tmp[2])
 		}
 	}
-}
-
-func (a asm) linearFloatAVX2(t string, m int) {
-	a.function(linearName(t, m, "AVX2"),
-		"y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr",
-		name("computes row groups of %s weights for %d tokens of a tile of some\nnumber of tokens; x is where theirs begin. Strides are in bytes.", t, m))
-	y, yStride, tile, weights := reg.RDI, reg.RSI, reg.R8, reg.R9
-	tokens4, groupStride, kdim, groups := reg.R10, reg.R11, reg.R12, reg.R13
-	a.load("y", y, "yStride", yStride, "x", tile, "tokens", tokens4, "w", weights,
-		"groupStride", groupStride, "k", kdim, "groups", groups)
-	a.SHLQ(operand.Imm(2), tokens4)
-	w, x, count := reg.RBX, reg.RCX, reg.RAX
-	v := vectors(256)
-	acc, wide, tmp := v[:8], v[8:12], v[12:16]
-	bytes := 2
-	if t == "F32" {
-		bytes = 4
-	}
-	step := func(i int) {
-		for half := range 2 {
-			r, p := wide[2*i+half], at(w, bytes*(16*i+8*half))
-			switch t {
-			case "F32":
-				a.VMOVUPS(p, r)
-			case "F16":
-				a.VCVTPH2PS(p, r)
-			case "BF16":
-				a.VPMOVZXWD(p, r)
-				a.VPSLLD(operand.Imm(16), r, r)
-			}
-		}
-		for t := range m {
-			a.VBROADCASTSS(row(x, tokens4, i, 4*t), tmp[t])
-			a.VFMADD231PS(wide[2*i], tmp[t], acc[2*t])
-			a.VFMADD231PS(wide[2*i+1], tmp[t], acc[2*t+1])
-		}
-	}
-	a.Label("group")
-	a.MOVQ(weights, w)
-	a.MOVQ(tile, x)
-	for t := range 2 * m {
-		a.VPXOR(acc[t], acc[t], acc[t])
-	}
-	a.MOVQ(kdim, count)
-	a.SUBQ(operand.Imm(2), count)
-	a.JCS(operand.LabelRef("rest"))
-	a.align()
-	a.Label("steps")
-	step(0)
-	step(1)
-	a.add(2*16*bytes, w)
-	a.LEAQ(row(x, tokens4, 2, 0), x)
-	a.SUBQ(operand.Imm(2), count)
-	a.JCC(operand.LabelRef("steps"))
-	a.Label("rest")
-	a.ADDQ(operand.Imm(2), count)
-	a.JZ(operand.LabelRef("store"))
-	step(0)
-	a.Label("store")
-	a.MOVQ(y, x)
-	for t := range m {
-		a.VMOVUPS(acc[2*t], at(x, 0))
-		a.VMOVUPS(acc[2*t+1], at(x, 32))
-		if t+1 < m {
-			a.ADDQ(yStride, x)
-		}
-	}
-	a.add(64, y)
-	a.ADDQ(groupStride, weights)
-	a.DECQ(groups)
-	a.JNZ(operand.LabelRef("group"))
-	a.ret()
 }

@@ -17,20 +17,19 @@ type kind struct {
 	f32    bool   // scales and minima are f32, else f16
 	min    bool   // has minimum terms
 	half   bool   // a scale for 16 values of K, else for 32
-	split  bool   // scales after all quants of the group
 	shift  int    // log2 of the offset of the unsigned quants; 0 for none
 	bits   int    // significant bits of a quant
 }
 
 var kinds = []kind{
-	{name: "Q4_0", nibble: true, split: true, shift: 3, bits: 4},
+	{name: "Q4_0", nibble: true, shift: 3, bits: 4},
 	{name: "Q4_1", nibble: true, min: true, bits: 4},
 	{name: "Q4_K", nibble: true, f32: true, min: true, bits: 4},
-	{name: "Q5_0", split: true, shift: 4, bits: 5},
+	{name: "Q5_0", shift: 4, bits: 5},
 	{name: "Q5_1", min: true, bits: 5},
 	{name: "Q5_K", f32: true, min: true, bits: 5},
 	{name: "Q6_K", f32: true, half: true, shift: 5, bits: 6},
-	{name: "Q8_0", split: true, shift: 7, bits: 8},
+	{name: "Q8_0", shift: 7, bits: 8},
 }
 
 // quantBytes is the size of the quants of 16 rows x 32 k.
@@ -49,12 +48,9 @@ func (k kind) scaleBytes() int {
 	return 32
 }
 
-// blockBytes is the stride of the stream that holds the quants.
+// blockBytes is the stride between blocks of 32 k.
 func (k kind) blockBytes() int {
-	switch {
-	case k.split:
-		return k.quantBytes()
-	case k.min || k.half:
+	if k.min || k.half {
 		return k.quantBytes() + 2*k.scaleBytes()
 	}
 	return k.quantBytes() + k.scaleBytes()
@@ -78,10 +74,10 @@ func linearAVX512(a asm) {
 	}
 	for _, t := range floats {
 		for m := 1; m <= maxTile; m++ {
-			a.linearFloatAVX512(t, m)
+			a.linearFloat(512, t, m)
 		}
 	}
-	probeKernel(a)
+	a.probes()
 }
 
 func linearName(kind string, m int, tier string) string {
@@ -90,13 +86,11 @@ func linearName(kind string, m int, tier string) string {
 
 func (a asm) linearQuantAVX512(k kind, m int) {
 	a.function(linearName(k.name, m, "AVX512"),
-		"y *float32, yStride uintptr, tile, w *byte, scales, groupStride, blocks, groups uintptr",
-		name("computes row groups of %s weights for %d tokens. Strides and the place of\nthe scales are in bytes.", k.name, m))
-	y, yStride, tile, weights := reg.RDI, reg.RSI, reg.R8, reg.R9
-	scales, groupStride, blocks, groups := reg.R10, reg.R11, reg.R12, reg.R13
-	a.load("y", y, "yStride", yStride, "tile", tile, "w", weights, "scales", scales,
-		"groupStride", groupStride, "blocks", blocks, "groups", groups)
-	w, s, x, count := reg.RBX, reg.RDX, reg.RCX, reg.RAX
+		"y *float32, yStride uintptr, tile, w *byte, blocks, groups uintptr",
+		name("computes row groups of %s weights for %d tokens. yStride is in bytes.", k.name, m))
+	y, yStride, tile, w, blocks, groups := reg.RDI, reg.RSI, reg.R8, reg.RBX, reg.R12, reg.R13
+	a.load("y", y, "yStride", yStride, "tile", tile, "w", w, "blocks", blocks, "groups", groups)
+	x, count := reg.RCX, reg.RAX
 	z := vectors(512)
 	acc, idot := z[8:], z[20:]
 	d, min, mask := z[16], z[17], z[18]
@@ -106,10 +100,6 @@ func (a asm) linearQuantAVX512(k kind, m int) {
 	}
 
 	a.Label("group")
-	a.MOVQ(weights, w)
-	if k.split {
-		a.LEAQ(operand.Mem{Base: weights, Index: scales, Scale: 1}, s)
-	}
 	a.MOVQ(tile, x)
 	a.MOVQ(blocks, count)
 	for t := range m {
@@ -132,9 +122,6 @@ func (a asm) linearQuantAVX512(k kind, m int) {
 	// scale loads the i-th vector of scales and minima.
 	scale := func(i int, to reg.VecPhysical) {
 		m := at(w, k.quantBytes()+i*k.scaleBytes())
-		if k.split {
-			m = at(s, 0)
-		}
 		if k.f32 {
 			a.VMOVUPS(m, to)
 		} else {
@@ -187,9 +174,6 @@ func (a asm) linearQuantAVX512(k kind, m int) {
 		}
 	}
 	a.add(k.blockBytes(), w)
-	if k.split {
-		a.add(k.scaleBytes(), s)
-	}
 	a.add(48*m, x)
 	a.DECQ(count)
 	a.JNZ(operand.LabelRef("block"))
@@ -202,81 +186,6 @@ func (a asm) linearQuantAVX512(k kind, m int) {
 		}
 	}
 	a.add(64, y)
-	a.ADDQ(groupStride, weights)
-	a.DECQ(groups)
-	a.JNZ(operand.LabelRef("group"))
-	a.ret()
-}
-
-// linearFloatAVX512 is one FMA chain an output; m chains of 16 rows run at once.
-func (a asm) linearFloatAVX512(t string, m int) {
-	a.function(linearName(t, m, "AVX512"),
-		"y *float32, yStride uintptr, tile, w *byte, groupStride, k, groups uintptr",
-		name("computes row groups of %s weights for %d tokens. Strides are in bytes.", t, m))
-	y, yStride, tile, weights := reg.RDI, reg.RSI, reg.R8, reg.R9
-	groupStride, kdim, groups := reg.R11, reg.R12, reg.R13
-	a.load("y", y, "yStride", yStride, "tile", tile, "w", weights, "groupStride", groupStride, "k", kdim, "groups", groups)
-	w, x, count := reg.RBX, reg.RCX, reg.RAX
-	z := vectors(512)
-	acc := z[8:]
-	bytes := 32
-	if t == "F32" {
-		bytes = 64
-	}
-	step := func(i int) {
-		v, p := z[i], at(w, bytes*i)
-		switch t {
-		case "F32":
-			a.VMOVUPS(p, v)
-		case "F16":
-			a.VCVTPH2PS(p, v)
-		case "BF16":
-			a.VPMOVZXWD(p, v)
-			a.VPSLLD(operand.Imm(16), v, v)
-		}
-		for t := range m {
-			a.VFMADD231PS_BCST(at(x, 4*m*i+4*t), v, acc[t])
-		}
-	}
-	a.Label("group")
-	a.MOVQ(weights, w)
-	a.MOVQ(tile, x)
-	for t := range m {
-		a.VPXORD(acc[t], acc[t], acc[t])
-	}
-	const unroll = 4
-	a.MOVQ(kdim, count)
-	a.SUBQ(operand.U32(unroll), count)
-	a.JCS(operand.LabelRef("rest"))
-	a.align()
-	a.Label("steps")
-	for i := range unroll {
-		step(i)
-	}
-	a.add(unroll*bytes, w)
-	a.add(unroll*4*m, x)
-	a.SUBQ(operand.U32(unroll), count)
-	a.JCC(operand.LabelRef("steps"))
-	a.Label("rest")
-	a.ADDQ(operand.U32(unroll), count)
-	a.JZ(operand.LabelRef("store"))
-	a.Label("single")
-	step(0)
-	a.add(bytes, w)
-	a.add(4*m, x)
-	a.DECQ(count)
-	a.JNZ(operand.LabelRef("single"))
-
-	a.Label("store")
-	a.MOVQ(y, x)
-	for t := range m {
-		a.VMOVUPS(acc[t], at(x, 0))
-		if t+1 < m {
-			a.ADDQ(yStride, x)
-		}
-	}
-	a.add(64, y)
-	a.ADDQ(groupStride, weights)
 	a.DECQ(groups)
 	a.JNZ(operand.LabelRef("group"))
 	a.ret()

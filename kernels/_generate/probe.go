@@ -5,21 +5,41 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// probeKernel emits a loop of 16 independent VPDPBUSD: what the CPU can do at
-// most, with which the benchmarks compare the linear kernels.
-func probeKernel(a asm) {
-	a.function("probeAVX512", "n uintptr", "runs 16 independent VPDPBUSD n times, the roof of the benchmarks.")
-	a.load("n", reg.RCX)
+// probes emits the roofs of the benchmarks: loops of 16 independent VPDPBUSD or
+// FMAs, the most that the CPU can do, and bare reads.
+func (a asm) probes() {
 	z := vectors(512)
-	for _, r := range z {
-		a.VPXORD(r, r, r)
+	for _, p := range []struct {
+		name, doc string
+		emit      func(r reg.VecPhysical)
+	}{
+		{"probeDotAVX512", "runs 16 independent VPDPBUSD n times.", func(r reg.VecPhysical) { a.VPDPBUSD(z[16], z[17], r) }},
+		{"probeFMAAVX512", "runs 16 independent FMAs n times.", func(r reg.VecPhysical) { a.VFMADD231PS(z[16], z[17], r) }},
+	} {
+		a.function(p.name, "n uintptr", p.doc)
+		a.load("n", reg.RCX)
+		for _, r := range z {
+			a.VPXORD(r, r, r)
+		}
+		a.align()
+		a.Label("loop")
+		for _, r := range z[:16] {
+			p.emit(r)
+		}
+		a.DECQ(reg.RCX)
+		a.JNZ(operand.LabelRef("loop"))
+		a.ret()
 	}
+
+	a.function("probeReadAVX2", "x *byte, n uintptr", "reads n bytes, a multiple of 256.")
+	a.load("x", reg.RSI, "n", reg.RCX)
 	a.align()
 	a.Label("loop")
-	for _, r := range z[:16] {
-		a.VPDPBUSD(z[16], z[17], r)
+	for i := range 8 {
+		a.VPXOR(at(reg.RSI, 32*i), reg.Y0, reg.Y0)
 	}
-	a.DECQ(reg.RCX)
+	a.add(256, reg.RSI)
+	a.SUBQ(operand.U32(256), reg.RCX)
 	a.JNZ(operand.LabelRef("loop"))
 	a.ret()
 }

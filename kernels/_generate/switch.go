@@ -22,9 +22,9 @@ func switches() []byte {
 		name, params, args, floatParams, floatArgs string
 		m                                          int
 	}{
-		{"AVX512", "tile, w *byte, scales, groupStride, blocks, groups uintptr", "tile, w, scales, groupStride, blocks, groups",
-			"tile, w *byte, groupStride, k, groups uintptr", "tile, w, groupStride, k, groups", maxTile},
-		{"AVX2", "q, d *byte, tokens uintptr, w *byte, scales, groupStride, blocks, groups uintptr", "q, d, tokens, w, scales, groupStride, blocks, groups",
+		{"AVX512", "tile, w *byte, blocks, groups uintptr", "tile, w, blocks, groups",
+			"x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr", "x, tokens, w, groupStride, k, groups", maxTile},
+		{"AVX2", "q, d *byte, tokens uintptr, w *byte, blocks, groups uintptr", "q, d, tokens, w, blocks, groups",
 			"x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr", "x, tokens, w, groupStride, k, groups", tileAVX2},
 	} {
 		var quantised []string

@@ -76,15 +76,13 @@ func (k *Kernels) linear(y []float32, stride int, tile []byte, m int, w *Matrix,
 			to, tokens := &y[t*stride+g*GroupRows], min(part, m-t)
 			switch {
 			case f.element > 0 && k.Tier == AVX512:
-				linearFloatAVX512(w.Type, tokens, to, yStride, &tile[0], data, groupStride, uintptr(w.K), n)
+				linearFloatAVX512(w.Type, tokens, to, yStride, &tile[0], uintptr(m), data, groupStride, uintptr(w.K), n)
 			case f.element > 0:
 				linearFloatAVX2(w.Type, tokens, to, yStride, &tile[4*t], uintptr(m), data, groupStride, uintptr(w.K), n)
 			case k.Tier == AVX512:
-				linearQuantAVX512(w.Type, tokens, to, yStride, &tile[0], data,
-					uintptr(blocks*f.quants), groupStride, uintptr(blocks), n)
+				linearQuantAVX512(w.Type, tokens, to, yStride, &tile[0], data, uintptr(blocks), n)
 			default:
-				linearQuantAVX2(w.Type, tokens, to, yStride, &tile[blockK*t], &tile[blockK*m+4*t], uintptr(m), data,
-					uintptr(blocks*f.quants), groupStride, uintptr(blocks), n)
+				linearQuantAVX2(w.Type, tokens, to, yStride, &tile[blockK*t], &tile[blockK*m+4*t], uintptr(m), data, uintptr(blocks), n)
 			}
 		}
 	}

@@ -31,9 +31,9 @@ const blockK = 32
 //     dw of docs/NUMERICS.md already taken.
 //   - The minimum terms mw of the 16 rows in the same format, where there are any.
 //
-// Types with f16 scales and no minimum keep all quants of a group first and then
-// all its scales, padded to 64 bytes, so that every vector stays on 64 bytes.
-// Q5_0, Q5_1, Q5_K and Q6_K spend a byte per weight here, more than in the file.
+// Types with f16 scales and no minimum have blocks of 288 or 544 bytes, so that
+// every second one has vectors across two cache lines. That costs less than a
+// second stream of scales would. Q5_0, Q5_1, Q5_K and Q6_K spend a byte per weight here, more than in the file.
 //
 // A group of a float type is, for each k, the 16 weights of its rows as stored,
 // padded to 64 bytes at the end of the group.
@@ -58,16 +58,15 @@ type format struct {
 	f32     bool // scales and minima are f32, else f16
 	groupK  int  // values of k that share a scale
 	offset  int32
-	split   bool // scales after all quants of the group
-	element int  // bytes of one weight, for float types; then the rest is unused
+	element int // bytes of one weight, for float types; then the rest is unused
 }
 
 var formats = [...]format{
-	graph.Q4_0: {quants: 256, scales: 32, groupK: 32, offset: 8, split: true},
+	graph.Q4_0: {quants: 256, scales: 32, groupK: 32, offset: 8},
 	graph.Q4_1: {quants: 256, scales: 32, mins: 32, groupK: 32},
-	graph.Q5_0: {quants: 512, scales: 32, groupK: 32, offset: 16, split: true},
+	graph.Q5_0: {quants: 512, scales: 32, groupK: 32, offset: 16},
 	graph.Q5_1: {quants: 512, scales: 32, mins: 32, groupK: 32},
-	graph.Q8_0: {quants: 512, scales: 32, groupK: 32, offset: 128, split: true},
+	graph.Q8_0: {quants: 512, scales: 32, groupK: 32, offset: 128},
 	graph.Q4_K: {quants: 256, scales: 64, mins: 64, f32: true, groupK: 32},
 	graph.Q5_K: {quants: 512, scales: 64, mins: 64, f32: true, groupK: 32},
 	graph.Q6_K: {quants: 512, scales: 128, f32: true, groupK: 16, offset: 32},
@@ -90,32 +89,20 @@ func formatOf(t graph.DType) *format {
 func Int8Weights(t graph.DType) bool { return t.Quantised() }
 
 // blockBytes returns the stride between blocks of 32 k within a group.
-func (f *format) blockBytes() int {
-	if f.split {
-		return f.quants
-	}
-	return f.quants + f.scales + f.mins
-}
+func (f *format) blockBytes() int { return f.quants + f.scales + f.mins }
 
 // groupBytes returns the stride between groups.
 func (f *format) groupBytes(k int) int {
-	switch {
-	case f.element > 0:
+	if f.element > 0 {
 		return (k*GroupRows*f.element + 63) &^ 63
-	case f.split:
-		return k/blockK*f.quants + (k/blockK*f.scales+63)&^63
 	}
 	return k / blockK * f.blockBytes()
 }
 
 // offsets returns where block b of a group has its quants, scales and minima.
-func (f *format) offsets(k, b int) (quants, scales, mins int) {
+func (f *format) offsets(b int) (quants, scales, mins int) {
 	quants = b * f.blockBytes()
-	scales = quants + f.quants
-	if f.split {
-		scales = k/blockK*f.quants + b*f.scales
-	}
-	return quants, scales, scales + f.scales
+	return quants, quants + f.quants, quants + f.quants + f.scales
 }
 
 // PackedBytes returns the size of a packed matrix. It is an error when no kernel
@@ -157,7 +144,7 @@ func Pack(dst []byte, t graph.DType, rows, k int, src []byte, g0, g1 int) {
 			}
 			for i := range k / blockK {
 				b.read(t, row, i)
-				b.write(f, out, k, i, r)
+				b.write(f, out, i, r)
 			}
 		}
 	}
@@ -241,8 +228,8 @@ func scaleMinK(p []byte, s int) (scale, min uint8) {
 }
 
 // write puts b in place as block i of row r of a group.
-func (b *block) write(f *format, group []byte, k, i, r int) {
-	quants, scales, mins := f.offsets(k, i)
+func (b *block) write(f *format, group []byte, i, r int) {
+	quants, scales, mins := f.offsets(i)
 	q := group[quants:]
 	if f.quants == 256 {
 		for j := range 16 {

@@ -61,7 +61,7 @@ func genericRow(tile []byte, m, t int, w *Matrix, f *format, group []byte, r int
 	}
 	y := float32(0)
 	for b := range w.K / blockK {
-		quants, scales, mins := f.offsets(w.K, b)
+		quants, scales, mins := f.offsets(b)
 		x := tile[b*tileBlockBytes*m:][:tileBlockBytes*m]
 		d := math.Float32frombits(le.Uint32(x[32*m+4*t:]))
 		idot := int32(0)

@@ -5,228 +5,228 @@
 package cpu
 
 // linearQ4_0M1AVX2 computes row groups of Q4_0 weights for 1 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ4_0M2AVX2 computes row groups of Q4_0 weights for 2 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ4_0M3AVX2 computes row groups of Q4_0 weights for 3 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ4_0M4AVX2 computes row groups of Q4_0 weights for 4 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ4_1M1AVX2 computes row groups of Q4_1 weights for 1 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_1M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ4_1M2AVX2 computes row groups of Q4_1 weights for 2 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_1M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ4_1M3AVX2 computes row groups of Q4_1 weights for 3 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_1M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ4_1M4AVX2 computes row groups of Q4_1 weights for 4 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_1M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ4_KM1AVX2 computes row groups of Q4_K weights for 1 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ4_KM2AVX2 computes row groups of Q4_K weights for 2 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ4_KM3AVX2 computes row groups of Q4_K weights for 3 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ4_KM4AVX2 computes row groups of Q4_K weights for 4 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ4_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_0M1AVX2 computes row groups of Q5_0 weights for 1 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_0M2AVX2 computes row groups of Q5_0 weights for 2 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_0M3AVX2 computes row groups of Q5_0 weights for 3 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_0M4AVX2 computes row groups of Q5_0 weights for 4 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_1M1AVX2 computes row groups of Q5_1 weights for 1 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_1M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_1M2AVX2 computes row groups of Q5_1 weights for 2 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_1M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_1M3AVX2 computes row groups of Q5_1 weights for 3 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_1M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_1M4AVX2 computes row groups of Q5_1 weights for 4 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_1M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_KM1AVX2 computes row groups of Q5_K weights for 1 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_KM2AVX2 computes row groups of Q5_K weights for 2 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_KM3AVX2 computes row groups of Q5_K weights for 3 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ5_KM4AVX2 computes row groups of Q5_K weights for 4 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ5_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ6_KM1AVX2 computes row groups of Q6_K weights for 1 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ6_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ6_KM2AVX2 computes row groups of Q6_K weights for 2 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ6_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ6_KM3AVX2 computes row groups of Q6_K weights for 3 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ6_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ6_KM4AVX2 computes row groups of Q6_K weights for 4 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ6_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ8_0M1AVX2 computes row groups of Q8_0 weights for 1 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ8_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ8_0M2AVX2 computes row groups of Q8_0 weights for 2 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ8_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ8_0M3AVX2 computes row groups of Q8_0 weights for 3 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ8_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearQ8_0M4AVX2 computes row groups of Q8_0 weights for 4 tokens of a tile of
-// some number of tokens; q and d are where their quants and scales begin. Strides
-// and the place of the scales are in bytes.
+// some number of tokens; q and d are where their quants and scales begin. yStride
+// is in bytes.
 //
 //go:noescape
-func linearQ8_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 
 // linearF32M1AVX2 computes row groups of F32 weights for 1 tokens of a tile of some
 // number of tokens; x is where theirs begin. Strides are in bytes.

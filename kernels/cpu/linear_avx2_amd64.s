@@ -2,16 +2,17 @@
 
 //go:build amd64 && !noasm
 
-// func linearQ4_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ4_0M1AVX2(SB), $160-80
+TEXT ·linearQ4_0M1AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -22,175 +23,10 @@ TEXT ·linearQ4_0M1AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
-	VPXOR   Y0, Y0, Y0
-	PCALIGN $0x40
-
-block0:
-	VMOVDQU      (BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD (CX), Y4
-	VPMADDUBSW   Y4, Y8, Y4
-	VPBROADCASTD 16(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      64(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 4(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 20(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      128(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 8(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 24(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      192(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 12(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 28(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VCVTPH2PS    (DX), Y8
-	VPMADDWD     Y15, Y4, Y4
-	VPBROADCASTD (R15)(R11*2), Y10
-	VPSLLD       $0x03, Y10, Y10
-	VPADDD       Y10, Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y10
-	VMULPS       Y10, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block0
-	LEAQ         (DI), CX
-	VMOVUPS      Y0, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	PCALIGN      $0x40
-
-block1:
-	VMOVDQU      (BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD (CX), Y4
-	VPMADDUBSW   Y4, Y8, Y4
-	VPBROADCASTD 16(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      64(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 4(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 20(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      128(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 8(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 24(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      192(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 12(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 28(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VCVTPH2PS    (DX), Y8
-	VPMADDWD     Y15, Y4, Y4
-	VPBROADCASTD (R15)(R11*2), Y10
-	VPSLLD       $0x03, Y10, Y10
-	VPADDD       Y10, Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y10
-	VMULPS       Y10, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
-	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
-	DECQ         R13
-	JNZ          group
-	VZEROUPPER
-	RET
-
-// func linearQ4_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ4_0M2AVX2(SB), $160-80
-	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
-	MOVQ         q+16(FP), R8
-	MOVQ         d+24(FP), R10
-	MOVQ         w+40(FP), R9
-	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
-	SHLQ         $0x02, R11
-	LEAQ         (R11)(R11*2), R12
-	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
-	MOVL         $0x0f0f0f0f, AX
-	VMOVD        AX, X14
-	VPBROADCASTD X14, Y14
-
-group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
-	MOVQ    R8, CX
-	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	PCALIGN $0x40
@@ -205,11 +41,6 @@ block0:
 	VPBROADCASTD 16(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 32(CX), Y5
-	VPMADDUBSW   Y5, Y8, Y5
-	VPBROADCASTD 48(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
 	VMOVDQU      64(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -220,12 +51,6 @@ block0:
 	VPBROADCASTD 20(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 36(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 52(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
 	VMOVDQU      128(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -236,12 +61,6 @@ block0:
 	VPBROADCASTD 24(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 40(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 56(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
 	VMOVDQU      192(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -252,13 +71,7 @@ block0:
 	VPBROADCASTD 28(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 44(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 60(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VPBROADCASTD (R15)(R11*2), Y10
 	VPSLLD       $0x03, Y10, Y10
@@ -267,36 +80,101 @@ block0:
 	VBROADCASTSS (R15), Y10
 	VMULPS       Y10, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y0
-	VPMADDWD     Y15, Y5, Y5
-	VPBROADCASTD 4(R15)(R11*2), Y11
-	VPSLLD       $0x03, Y11, Y11
-	VPADDD       Y11, Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VBROADCASTSS 4(R15), Y11
-	VMULPS       Y11, Y5, Y5
-	VFMADD231PS  Y8, Y5, Y1
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, DX
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y8, Y4
+	VPBROADCASTD 16(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VMOVDQU      96(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 4(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 20(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VMOVDQU      160(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 8(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 24(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VMOVDQU      224(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 12(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 28(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VCVTPH2PS    272(BX), Y8
+	VPMADDWD     Y15, Y4, Y4
+	VPBROADCASTD (R15)(R11*2), Y10
+	VPSLLD       $0x03, Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y10
+	VMULPS       Y10, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y1
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	VPXOR        Y1, Y1, Y1
-	PCALIGN      $0x40
+	VMOVUPS      Y1, 32(CX)
+	MOVQ         BX, R9
+	ADDQ         $0x00000040, DI
+	DECQ         R13
+	JNZ          group
+	VZEROUPPER
+	RET
 
-block1:
+// func linearQ4_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
+// Requires: AVX, AVX2, F16C, FMA3
+TEXT ·linearQ4_0M2AVX2(SB), $160-64
+	MOVQ         y+0(FP), DI
+	MOVQ         yStride+8(FP), SI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	MOVQ    R10, R15
+	MOVQ    DX, AX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	PCALIGN $0x40
+
+block0:
 	VMOVDQU      (BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -359,7 +237,7 @@ block1:
 	VPBROADCASTD 60(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y5, Y5
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VPBROADCASTD (R15)(R11*2), Y10
 	VPSLLD       $0x03, Y10, Y10
@@ -376,34 +254,114 @@ block1:
 	VBROADCASTSS 4(R15), Y11
 	VMULPS       Y11, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y1
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, DX
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y8, Y4
+	VPBROADCASTD 16(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 32(CX), Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPBROADCASTD 48(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VMOVDQU      96(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 4(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 20(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 36(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 52(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VMOVDQU      160(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 8(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 24(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 40(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 56(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VMOVDQU      224(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 12(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 28(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 44(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 60(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VCVTPH2PS    272(BX), Y8
+	VPMADDWD     Y15, Y4, Y4
+	VPBROADCASTD (R15)(R11*2), Y10
+	VPSLLD       $0x03, Y10, Y10
+	VPADDD       Y10, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y10
+	VMULPS       Y10, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y2
+	VPMADDWD     Y15, Y5, Y5
+	VPBROADCASTD 4(R15)(R11*2), Y11
+	VPSLLD       $0x03, Y11, Y11
+	VPADDD       Y11, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(R15), Y11
+	VMULPS       Y11, Y5, Y5
+	VFMADD231PS  Y8, Y5, Y3
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
+	JNZ          block0
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ4_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ4_0M3AVX2(SB), $160-80
+TEXT ·linearQ4_0M3AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -414,13 +372,10 @@ TEXT ·linearQ4_0M3AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -512,7 +467,7 @@ block0:
 	VPBROADCASTD 92(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VPBROADCASTD (R15)(R11*2), Y10
 	VPSLLD       $0x03, Y10, Y10
@@ -537,32 +492,28 @@ block0:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y2, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -581,7 +532,7 @@ block1:
 	VPBROADCASTD 80(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVDQU      64(BX), Y8
+	VMOVDQU      96(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -603,7 +554,7 @@ block1:
 	VPBROADCASTD 84(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVDQU      128(BX), Y8
+	VMOVDQU      160(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -625,7 +576,7 @@ block1:
 	VPBROADCASTD 88(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVDQU      192(BX), Y8
+	VMOVDQU      224(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -647,7 +598,7 @@ block1:
 	VPBROADCASTD 92(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    272(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VPBROADCASTD (R15)(R11*2), Y10
 	VPSLLD       $0x03, Y10, Y10
@@ -672,36 +623,35 @@ block1:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ4_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ4_0M4AVX2(SB), $160-80
+TEXT ·linearQ4_0M4AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -712,13 +662,10 @@ TEXT ·linearQ4_0M4AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -834,7 +781,7 @@ block0:
 	VPBROADCASTD 124(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VPBROADCASTD (R15)(R11*2), Y10
 	VPSLLD       $0x03, Y10, Y10
@@ -867,13 +814,12 @@ block0:
 	VBROADCASTSS 12(R15), Y13
 	VMULPS       Y13, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
@@ -881,13 +827,10 @@ block0:
 	VMOVUPS      Y2, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y3, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
@@ -895,7 +838,7 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -919,7 +862,7 @@ block1:
 	VPBROADCASTD 112(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVDQU      64(BX), Y8
+	VMOVDQU      96(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -947,7 +890,7 @@ block1:
 	VPBROADCASTD 116(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVDQU      128(BX), Y8
+	VMOVDQU      160(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -975,7 +918,7 @@ block1:
 	VPBROADCASTD 120(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVDQU      192(BX), Y8
+	VMOVDQU      224(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -1003,7 +946,7 @@ block1:
 	VPBROADCASTD 124(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    272(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VPBROADCASTD (R15)(R11*2), Y10
 	VPSLLD       $0x03, Y10, Y10
@@ -1036,38 +979,37 @@ block1:
 	VBROADCASTSS 12(R15), Y13
 	VMULPS       Y13, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	ADDQ         $0x00000100, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ4_1M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_1M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ4_1M1AVX2(SB), $160-80
+TEXT ·linearQ4_1M1AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -1078,169 +1020,10 @@ TEXT ·linearQ4_1M1AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    256(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
-	VPXOR   Y0, Y0, Y0
-	PCALIGN $0x40
-
-block0:
-	VMOVDQU      (BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD (CX), Y4
-	VPMADDUBSW   Y4, Y8, Y4
-	VPBROADCASTD 16(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      64(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 4(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 20(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      128(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 8(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 24(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      192(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 12(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 28(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VCVTPH2PS    (DX), Y8
-	VPMADDWD     Y15, Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y10
-	VMULPS       Y10, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	VCVTPH2PS    32(DX), Y9
-	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y0
-	ADDQ         $0x00000140, BX
-	ADDQ         $0x00000140, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block0
-	LEAQ         (DI), CX
-	VMOVUPS      Y0, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         272(R9), DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	PCALIGN      $0x40
-
-block1:
-	VMOVDQU      (BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD (CX), Y4
-	VPMADDUBSW   Y4, Y8, Y4
-	VPBROADCASTD 16(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      64(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 4(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 20(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      128(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 8(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 24(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      192(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 12(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 28(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VCVTPH2PS    (DX), Y8
-	VPMADDWD     Y15, Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y10
-	VMULPS       Y10, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	VCVTPH2PS    32(DX), Y9
-	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y0
-	ADDQ         $0x00000140, BX
-	ADDQ         $0x00000140, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
-	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
-	DECQ         R13
-	JNZ          group
-	VZEROUPPER
-	RET
-
-// func linearQ4_1M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ4_1M2AVX2(SB), $160-80
-	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
-	MOVQ         q+16(FP), R8
-	MOVQ         d+24(FP), R10
-	MOVQ         w+40(FP), R9
-	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
-	SHLQ         $0x02, R11
-	LEAQ         (R11)(R11*2), R12
-	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
-	MOVL         $0x0f0f0f0f, AX
-	VMOVD        AX, X14
-	VPBROADCASTD X14, Y14
-
-group:
-	LEAQ    (R9), BX
-	LEAQ    256(R9), DX
-	MOVQ    R8, CX
-	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	PCALIGN $0x40
@@ -1255,11 +1038,6 @@ block0:
 	VPBROADCASTD 16(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 32(CX), Y5
-	VPMADDUBSW   Y5, Y8, Y5
-	VPBROADCASTD 48(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
 	VMOVDQU      64(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -1270,12 +1048,6 @@ block0:
 	VPBROADCASTD 20(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 36(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 52(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
 	VMOVDQU      128(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -1286,12 +1058,6 @@ block0:
 	VPBROADCASTD 24(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 40(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 56(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
 	VMOVDQU      192(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -1302,48 +1068,110 @@ block0:
 	VPBROADCASTD 28(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 44(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 60(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
 	VMULPS       Y10, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y0
-	VPMADDWD     Y15, Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VBROADCASTSS 4(R15), Y11
-	VMULPS       Y11, Y5, Y5
-	VFMADD231PS  Y8, Y5, Y1
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    288(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
-	VBROADCASTSS 4(R15)(R11*1), Y10
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y8, Y4
+	VPBROADCASTD 16(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VMOVDQU      96(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 4(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 20(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VMOVDQU      160(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 8(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 24(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VMOVDQU      224(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 12(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 28(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VCVTPH2PS    272(BX), Y8
+	VPMADDWD     Y15, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y10
+	VMULPS       Y10, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y1
+	VCVTPH2PS    304(BX), Y9
+	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y1
 	ADDQ         $0x00000140, BX
-	ADDQ         $0x00000140, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         272(R9), DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	VPXOR        Y1, Y1, Y1
-	PCALIGN      $0x40
+	VMOVUPS      Y1, 32(CX)
+	MOVQ         BX, R9
+	ADDQ         $0x00000040, DI
+	DECQ         R13
+	JNZ          group
+	VZEROUPPER
+	RET
 
-block1:
+// func linearQ4_1M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
+// Requires: AVX, AVX2, F16C, FMA3
+TEXT ·linearQ4_1M2AVX2(SB), $160-64
+	MOVQ         y+0(FP), DI
+	MOVQ         yStride+8(FP), SI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	MOVQ    R10, R15
+	MOVQ    DX, AX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	PCALIGN $0x40
+
+block0:
 	VMOVDQU      (BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -1406,7 +1234,7 @@ block1:
 	VPBROADCASTD 60(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y5, Y5
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -1417,39 +1245,118 @@ block1:
 	VBROADCASTSS 4(R15), Y11
 	VMULPS       Y11, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y1
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    288(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y1
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y8, Y4
+	VPBROADCASTD 16(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 32(CX), Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPBROADCASTD 48(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VMOVDQU      96(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 4(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 20(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 36(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 52(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VMOVDQU      160(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 8(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 24(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 40(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 56(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VMOVDQU      224(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 12(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 28(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 44(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 60(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VCVTPH2PS    272(BX), Y8
+	VPMADDWD     Y15, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y10
+	VMULPS       Y10, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y2
+	VPMADDWD     Y15, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(R15), Y11
+	VMULPS       Y11, Y5, Y5
+	VFMADD231PS  Y8, Y5, Y3
+	VCVTPH2PS    304(BX), Y9
+	VBROADCASTSS (R15)(R11*1), Y10
+	VFMADD231PS  Y9, Y10, Y2
+	VBROADCASTSS 4(R15)(R11*1), Y10
+	VFMADD231PS  Y9, Y10, Y3
 	ADDQ         $0x00000140, BX
-	ADDQ         $0x00000140, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
+	JNZ          block0
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ4_1M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_1M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ4_1M3AVX2(SB), $160-80
+TEXT ·linearQ4_1M3AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -1460,11 +1367,10 @@ TEXT ·linearQ4_1M3AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    256(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -1556,7 +1462,7 @@ block0:
 	VPBROADCASTD 92(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -1572,7 +1478,7 @@ block0:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    288(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
@@ -1580,29 +1486,27 @@ block0:
 	VBROADCASTSS 8(R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y2
 	ADDQ         $0x00000140, BX
-	ADDQ         $0x00000140, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y2, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         272(R9), DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -1621,7 +1525,7 @@ block1:
 	VPBROADCASTD 80(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVDQU      64(BX), Y8
+	VMOVDQU      96(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -1643,7 +1547,7 @@ block1:
 	VPBROADCASTD 84(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVDQU      128(BX), Y8
+	VMOVDQU      160(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -1665,7 +1569,7 @@ block1:
 	VPBROADCASTD 88(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVDQU      192(BX), Y8
+	VMOVDQU      224(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -1687,7 +1591,7 @@ block1:
 	VPBROADCASTD 92(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    272(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -1703,7 +1607,7 @@ block1:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    304(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
@@ -1711,35 +1615,34 @@ block1:
 	VBROADCASTSS 8(R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y2
 	ADDQ         $0x00000140, BX
-	ADDQ         $0x00000140, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ4_1M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_1M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ4_1M4AVX2(SB), $160-80
+TEXT ·linearQ4_1M4AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -1750,11 +1653,10 @@ TEXT ·linearQ4_1M4AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    256(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -1870,7 +1772,7 @@ block0:
 	VPBROADCASTD 124(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -1891,7 +1793,7 @@ block0:
 	VBROADCASTSS 12(R15), Y13
 	VMULPS       Y13, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    288(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
@@ -1901,12 +1803,11 @@ block0:
 	VBROADCASTSS 12(R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y3
 	ADDQ         $0x00000140, BX
-	ADDQ         $0x00000140, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
@@ -1914,11 +1815,10 @@ block0:
 	VMOVUPS      Y2, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y3, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         272(R9), DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
@@ -1926,7 +1826,7 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -1950,7 +1850,7 @@ block1:
 	VPBROADCASTD 112(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVDQU      64(BX), Y8
+	VMOVDQU      96(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -1978,7 +1878,7 @@ block1:
 	VPBROADCASTD 116(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVDQU      128(BX), Y8
+	VMOVDQU      160(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -2006,7 +1906,7 @@ block1:
 	VPBROADCASTD 120(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVDQU      192(BX), Y8
+	VMOVDQU      224(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -2034,7 +1934,7 @@ block1:
 	VPBROADCASTD 124(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    272(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -2055,7 +1955,7 @@ block1:
 	VBROADCASTSS 12(R15), Y13
 	VMULPS       Y13, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    304(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
@@ -2065,37 +1965,36 @@ block1:
 	VBROADCASTSS 12(R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y3
 	ADDQ         $0x00000140, BX
-	ADDQ         $0x00000140, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ4_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·linearQ4_KM1AVX2(SB), $160-80
+TEXT ·linearQ4_KM1AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -2106,169 +2005,10 @@ TEXT ·linearQ4_KM1AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    256(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
-	VPXOR   Y0, Y0, Y0
-	PCALIGN $0x40
-
-block0:
-	VMOVDQU      (BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD (CX), Y4
-	VPMADDUBSW   Y4, Y8, Y4
-	VPBROADCASTD 16(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      64(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 4(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 20(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      128(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 8(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 24(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      192(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 12(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 28(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVUPS      (DX), Y8
-	VPMADDWD     Y15, Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y10
-	VMULPS       Y10, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	VMOVUPS      64(DX), Y9
-	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y0
-	ADDQ         $0x00000180, BX
-	ADDQ         $0x00000180, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block0
-	LEAQ         (DI), CX
-	VMOVUPS      Y0, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         288(R9), DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	PCALIGN      $0x40
-
-block1:
-	VMOVDQU      (BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD (CX), Y4
-	VPMADDUBSW   Y4, Y8, Y4
-	VPBROADCASTD 16(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      64(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 4(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 20(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      128(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 8(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 24(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVDQU      192(BX), Y8
-	VPSRLW       $0x04, Y8, Y9
-	VPAND        Y14, Y8, Y8
-	VPAND        Y14, Y9, Y9
-	VPBROADCASTD 12(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y4, Y4
-	VPBROADCASTD 28(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y4, Y4
-	VMOVUPS      (DX), Y8
-	VPMADDWD     Y15, Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y10
-	VMULPS       Y10, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	VMOVUPS      64(DX), Y9
-	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y0
-	ADDQ         $0x00000180, BX
-	ADDQ         $0x00000180, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
-	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
-	DECQ         R13
-	JNZ          group
-	VZEROUPPER
-	RET
-
-// func linearQ4_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
-TEXT ·linearQ4_KM2AVX2(SB), $160-80
-	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
-	MOVQ         q+16(FP), R8
-	MOVQ         d+24(FP), R10
-	MOVQ         w+40(FP), R9
-	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
-	SHLQ         $0x02, R11
-	LEAQ         (R11)(R11*2), R12
-	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
-	MOVL         $0x0f0f0f0f, AX
-	VMOVD        AX, X14
-	VPBROADCASTD X14, Y14
-
-group:
-	LEAQ    (R9), BX
-	LEAQ    256(R9), DX
-	MOVQ    R8, CX
-	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	PCALIGN $0x40
@@ -2283,11 +2023,6 @@ block0:
 	VPBROADCASTD 16(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 32(CX), Y5
-	VPMADDUBSW   Y5, Y8, Y5
-	VPBROADCASTD 48(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
 	VMOVDQU      64(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2298,12 +2033,6 @@ block0:
 	VPBROADCASTD 20(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 36(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 52(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
 	VMOVDQU      128(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2314,12 +2043,6 @@ block0:
 	VPBROADCASTD 24(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 40(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 56(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
 	VMOVDQU      192(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2330,48 +2053,110 @@ block0:
 	VPBROADCASTD 28(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VPBROADCASTD 44(CX), Y10
-	VPMADDUBSW   Y10, Y8, Y10
-	VPADDW       Y10, Y5, Y5
-	VPBROADCASTD 60(CX), Y11
-	VPMADDUBSW   Y11, Y9, Y11
-	VPADDW       Y11, Y5, Y5
-	VMOVUPS      (DX), Y8
+	VMOVUPS      256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
 	VMULPS       Y10, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y0
-	VPMADDWD     Y15, Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VBROADCASTSS 4(R15), Y11
-	VMULPS       Y11, Y5, Y5
-	VFMADD231PS  Y8, Y5, Y1
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      320(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
-	VBROADCASTSS 4(R15)(R11*1), Y10
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y8, Y4
+	VPBROADCASTD 16(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VMOVDQU      96(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 4(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 20(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VMOVDQU      160(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 8(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 24(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VMOVDQU      224(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 12(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 28(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VMOVUPS      288(BX), Y8
+	VPMADDWD     Y15, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y10
+	VMULPS       Y10, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y1
+	VMOVUPS      352(BX), Y9
+	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y1
 	ADDQ         $0x00000180, BX
-	ADDQ         $0x00000180, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         288(R9), DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	VPXOR        Y1, Y1, Y1
-	PCALIGN      $0x40
+	VMOVUPS      Y1, 32(CX)
+	MOVQ         BX, R9
+	ADDQ         $0x00000040, DI
+	DECQ         R13
+	JNZ          group
+	VZEROUPPER
+	RET
 
-block1:
+// func linearQ4_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·linearQ4_KM2AVX2(SB), $160-64
+	MOVQ         y+0(FP), DI
+	MOVQ         yStride+8(FP), SI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	MOVQ    R10, R15
+	MOVQ    DX, AX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	PCALIGN $0x40
+
+block0:
 	VMOVDQU      (BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2434,7 +2219,7 @@ block1:
 	VPBROADCASTD 60(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y5, Y5
-	VMOVUPS      (DX), Y8
+	VMOVUPS      256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -2445,39 +2230,118 @@ block1:
 	VBROADCASTSS 4(R15), Y11
 	VMULPS       Y11, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y1
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      320(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y1
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y8, Y4
+	VPBROADCASTD 16(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 32(CX), Y5
+	VPMADDUBSW   Y5, Y8, Y5
+	VPBROADCASTD 48(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VMOVDQU      96(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 4(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 20(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 36(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 52(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VMOVDQU      160(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 8(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 24(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 40(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 56(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VMOVDQU      224(BX), Y8
+	VPSRLW       $0x04, Y8, Y9
+	VPAND        Y14, Y8, Y8
+	VPAND        Y14, Y9, Y9
+	VPBROADCASTD 12(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y4, Y4
+	VPBROADCASTD 28(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y4, Y4
+	VPBROADCASTD 44(CX), Y10
+	VPMADDUBSW   Y10, Y8, Y10
+	VPADDW       Y10, Y5, Y5
+	VPBROADCASTD 60(CX), Y11
+	VPMADDUBSW   Y11, Y9, Y11
+	VPADDW       Y11, Y5, Y5
+	VMOVUPS      288(BX), Y8
+	VPMADDWD     Y15, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y10
+	VMULPS       Y10, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y2
+	VPMADDWD     Y15, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(R15), Y11
+	VMULPS       Y11, Y5, Y5
+	VFMADD231PS  Y8, Y5, Y3
+	VMOVUPS      352(BX), Y9
+	VBROADCASTSS (R15)(R11*1), Y10
+	VFMADD231PS  Y9, Y10, Y2
+	VBROADCASTSS 4(R15)(R11*1), Y10
+	VFMADD231PS  Y9, Y10, Y3
 	ADDQ         $0x00000180, BX
-	ADDQ         $0x00000180, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
+	JNZ          block0
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ4_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·linearQ4_KM3AVX2(SB), $160-80
+TEXT ·linearQ4_KM3AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -2488,11 +2352,10 @@ TEXT ·linearQ4_KM3AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    256(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -2584,7 +2447,7 @@ block0:
 	VPBROADCASTD 92(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVUPS      (DX), Y8
+	VMOVUPS      256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -2600,7 +2463,7 @@ block0:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      320(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
@@ -2608,29 +2471,27 @@ block0:
 	VBROADCASTSS 8(R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y2
 	ADDQ         $0x00000180, BX
-	ADDQ         $0x00000180, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y2, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         288(R9), DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -2649,7 +2510,7 @@ block1:
 	VPBROADCASTD 80(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVDQU      64(BX), Y8
+	VMOVDQU      96(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -2671,7 +2532,7 @@ block1:
 	VPBROADCASTD 84(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVDQU      128(BX), Y8
+	VMOVDQU      160(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -2693,7 +2554,7 @@ block1:
 	VPBROADCASTD 88(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVDQU      192(BX), Y8
+	VMOVDQU      224(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -2715,7 +2576,7 @@ block1:
 	VPBROADCASTD 92(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVUPS      (DX), Y8
+	VMOVUPS      288(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -2731,7 +2592,7 @@ block1:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      352(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
@@ -2739,35 +2600,34 @@ block1:
 	VBROADCASTSS 8(R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y2
 	ADDQ         $0x00000180, BX
-	ADDQ         $0x00000180, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ4_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·linearQ4_KM4AVX2(SB), $160-80
+TEXT ·linearQ4_KM4AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -2778,11 +2638,10 @@ TEXT ·linearQ4_KM4AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    256(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -2898,7 +2757,7 @@ block0:
 	VPBROADCASTD 124(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVUPS      (DX), Y8
+	VMOVUPS      256(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -2919,7 +2778,7 @@ block0:
 	VBROADCASTSS 12(R15), Y13
 	VMULPS       Y13, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      320(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
@@ -2929,12 +2788,11 @@ block0:
 	VBROADCASTSS 12(R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y3
 	ADDQ         $0x00000180, BX
-	ADDQ         $0x00000180, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
@@ -2942,11 +2800,10 @@ block0:
 	VMOVUPS      Y2, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y3, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         288(R9), DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
@@ -2954,7 +2811,7 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -2978,7 +2835,7 @@ block1:
 	VPBROADCASTD 112(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVDQU      64(BX), Y8
+	VMOVDQU      96(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -3006,7 +2863,7 @@ block1:
 	VPBROADCASTD 116(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVDQU      128(BX), Y8
+	VMOVDQU      160(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -3034,7 +2891,7 @@ block1:
 	VPBROADCASTD 120(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVDQU      192(BX), Y8
+	VMOVDQU      224(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
 	VPAND        Y14, Y9, Y9
@@ -3062,7 +2919,7 @@ block1:
 	VPBROADCASTD 124(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVUPS      (DX), Y8
+	VMOVUPS      288(BX), Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -3083,7 +2940,7 @@ block1:
 	VBROADCASTSS 12(R15), Y13
 	VMULPS       Y13, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      352(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
@@ -3093,37 +2950,36 @@ block1:
 	VBROADCASTSS 12(R15)(R11*1), Y10
 	VFMADD231PS  Y9, Y10, Y3
 	ADDQ         $0x00000180, BX
-	ADDQ         $0x00000180, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ5_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ5_0M1AVX2(SB), $160-80
+TEXT ·linearQ5_0M1AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -3131,158 +2987,10 @@ TEXT ·linearQ5_0M1AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
-	VPXOR   Y0, Y0, Y0
-	PCALIGN $0x40
-
-block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
-	VPBROADCASTD (CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 4(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 8(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 12(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
-	VPBROADCASTD 16(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 20(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 24(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 28(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y12
-	VPADDD       Y12, Y4, Y4
-	VCVTPH2PS    (DX), Y8
-	VPBROADCASTD (R15)(R11*2), Y12
-	VPSLLD       $0x04, Y12, Y12
-	VPADDD       Y12, Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y12
-	VMULPS       Y12, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block0
-	LEAQ         (DI), CX
-	VMOVUPS      Y0, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	PCALIGN      $0x40
-
-block1:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
-	VPBROADCASTD (CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 4(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 8(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 12(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
-	VPBROADCASTD 16(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 20(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 24(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 28(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y12
-	VPADDD       Y12, Y4, Y4
-	VCVTPH2PS    (DX), Y8
-	VPBROADCASTD (R15)(R11*2), Y12
-	VPSLLD       $0x04, Y12, Y12
-	VPADDD       Y12, Y4, Y4
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y12
-	VMULPS       Y12, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
-	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
-	DECQ         R13
-	JNZ          group
-	VZEROUPPER
-	RET
-
-// func linearQ5_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ5_0M2AVX2(SB), $160-80
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
-
-group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
-	MOVQ    R8, CX
-	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	PCALIGN $0x40
@@ -3304,18 +3012,6 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y4
-	VPBROADCASTD 32(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 36(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 40(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 44(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y5
 	VMOVDQU      256(BX), Y8
 	VMOVDQU      320(BX), Y9
 	VMOVDQU      384(BX), Y10
@@ -3333,20 +3029,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VPBROADCASTD 48(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 52(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 56(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 60(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y12
-	VPADDD       Y12, Y5, Y5
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3354,35 +3037,91 @@ block0:
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y0
-	VPBROADCASTD 4(R15)(R11*2), Y12
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
+	VPBROADCASTD (CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 4(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 8(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 12(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y4
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
+	VPBROADCASTD 16(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 20(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 24(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 28(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VCVTPH2PS    528(BX), Y8
+	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
-	VPADDD       Y12, Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VBROADCASTSS 4(R15), Y12
-	VMULPS       Y12, Y5, Y5
-	VFMADD231PS  Y8, Y5, Y1
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	VPADDD       Y12, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y12
+	VMULPS       Y12, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y1
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	VPXOR        Y1, Y1, Y1
-	PCALIGN      $0x40
+	VMOVUPS      Y1, 32(CX)
+	MOVQ         BX, R9
+	ADDQ         $0x00000040, DI
+	DECQ         R13
+	JNZ          group
+	VZEROUPPER
+	RET
 
-block1:
+// func linearQ5_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
+// Requires: AVX, AVX2, F16C, FMA3
+TEXT ·linearQ5_0M2AVX2(SB), $160-64
+	MOVQ     y+0(FP), DI
+	MOVQ     yStride+8(FP), SI
+	MOVQ     q+16(FP), R8
+	MOVQ     d+24(FP), R10
+	MOVQ     w+40(FP), R9
+	MOVQ     tokens+32(FP), R11
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
+	SHLQ     $0x02, R11
+	LEAQ     (R11)(R11*2), R12
+	SHLQ     $0x02, R12
+	VPCMPEQW Y15, Y15, Y15
+	VPSRLW   $0x0f, Y15, Y15
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	MOVQ    R10, R15
+	MOVQ    DX, AX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	PCALIGN $0x40
+
+block0:
 	VMOVDQU      (BX), Y8
 	VMOVDQU      64(BX), Y9
 	VMOVDQU      128(BX), Y10
@@ -3441,7 +3180,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3456,34 +3195,108 @@ block1:
 	VBROADCASTSS 4(R15), Y12
 	VMULPS       Y12, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y1
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
+	VPBROADCASTD (CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 4(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 8(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 12(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y4
+	VPBROADCASTD 32(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 36(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 40(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 44(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y5
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
+	VPBROADCASTD 16(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 20(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 24(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 28(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VPBROADCASTD 48(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 52(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 56(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 60(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y12
+	VPADDD       Y12, Y5, Y5
+	VCVTPH2PS    528(BX), Y8
+	VPBROADCASTD (R15)(R11*2), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y12
+	VMULPS       Y12, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y2
+	VPBROADCASTD 4(R15)(R11*2), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPADDD       Y12, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(R15), Y12
+	VMULPS       Y12, Y5, Y5
+	VFMADD231PS  Y8, Y5, Y3
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
+	JNZ          block0
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ5_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ5_0M3AVX2(SB), $160-80
+TEXT ·linearQ5_0M3AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -3491,13 +3304,10 @@ TEXT ·linearQ5_0M3AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -3587,7 +3397,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3609,35 +3419,31 @@ block0:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y2, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -3674,10 +3480,10 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y6
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -3717,7 +3523,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    528(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3739,36 +3545,35 @@ block1:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ5_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ5_0M4AVX2(SB), $160-80
+TEXT ·linearQ5_0M4AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -3776,13 +3581,10 @@ TEXT ·linearQ5_0M4AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -3898,7 +3700,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3927,13 +3729,12 @@ block0:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
@@ -3941,13 +3742,10 @@ block0:
 	VMOVUPS      Y2, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y3, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
@@ -3955,10 +3753,10 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -4007,10 +3805,10 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y7
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -4063,7 +3861,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    528(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -4092,38 +3890,37 @@ block1:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ5_1M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_1M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ5_1M1AVX2(SB), $160-80
+TEXT ·linearQ5_1M1AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -4131,152 +3928,10 @@ TEXT ·linearQ5_1M1AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
-	VPXOR   Y0, Y0, Y0
-	PCALIGN $0x40
-
-block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
-	VPBROADCASTD (CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 4(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 8(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 12(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
-	VPBROADCASTD 16(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 20(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 24(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 28(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y12
-	VPADDD       Y12, Y4, Y4
-	VCVTPH2PS    (DX), Y8
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y12
-	VMULPS       Y12, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	VCVTPH2PS    32(DX), Y9
-	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y0
-	ADDQ         $0x00000240, BX
-	ADDQ         $0x00000240, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block0
-	LEAQ         (DI), CX
-	VMOVUPS      Y0, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         528(R9), DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	PCALIGN      $0x40
-
-block1:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
-	VPBROADCASTD (CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 4(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 8(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 12(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
-	VPBROADCASTD 16(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 20(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 24(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 28(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y12
-	VPADDD       Y12, Y4, Y4
-	VCVTPH2PS    (DX), Y8
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y12
-	VMULPS       Y12, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	VCVTPH2PS    32(DX), Y9
-	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y0
-	ADDQ         $0x00000240, BX
-	ADDQ         $0x00000240, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
-	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
-	DECQ         R13
-	JNZ          group
-	VZEROUPPER
-	RET
-
-// func linearQ5_1M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ5_1M2AVX2(SB), $160-80
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
-
-group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
-	MOVQ    R8, CX
-	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	PCALIGN $0x40
@@ -4298,18 +3953,6 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y4
-	VPBROADCASTD 32(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 36(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 40(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 44(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y5
 	VMOVDQU      256(BX), Y8
 	VMOVDQU      320(BX), Y9
 	VMOVDQU      384(BX), Y10
@@ -4327,53 +3970,99 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VPBROADCASTD 48(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 52(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 56(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 60(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y12
-	VPADDD       Y12, Y5, Y5
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y0
-	VCVTDQ2PS    Y5, Y5
-	VBROADCASTSS 4(R15), Y12
-	VMULPS       Y12, Y5, Y5
-	VFMADD231PS  Y8, Y5, Y1
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    544(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
-	VBROADCASTSS 4(R15)(R11*1), Y12
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
+	VPBROADCASTD (CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 4(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 8(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 12(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y4
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
+	VPBROADCASTD 16(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 20(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 24(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 28(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VCVTPH2PS    528(BX), Y8
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y12
+	VMULPS       Y12, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y1
+	VCVTPH2PS    560(BX), Y9
+	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y1
 	ADDQ         $0x00000240, BX
-	ADDQ         $0x00000240, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         528(R9), DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	VPXOR        Y1, Y1, Y1
-	PCALIGN      $0x40
+	VMOVUPS      Y1, 32(CX)
+	MOVQ         BX, R9
+	ADDQ         $0x00000040, DI
+	DECQ         R13
+	JNZ          group
+	VZEROUPPER
+	RET
 
-block1:
+// func linearQ5_1M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
+// Requires: AVX, AVX2, F16C, FMA3
+TEXT ·linearQ5_1M2AVX2(SB), $160-64
+	MOVQ     y+0(FP), DI
+	MOVQ     yStride+8(FP), SI
+	MOVQ     q+16(FP), R8
+	MOVQ     d+24(FP), R10
+	MOVQ     w+40(FP), R9
+	MOVQ     tokens+32(FP), R11
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
+	SHLQ     $0x02, R11
+	LEAQ     (R11)(R11*2), R12
+	SHLQ     $0x02, R12
+	VPCMPEQW Y15, Y15, Y15
+	VPSRLW   $0x0f, Y15, Y15
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	MOVQ    R10, R15
+	MOVQ    DX, AX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	PCALIGN $0x40
+
+block0:
 	VMOVDQU      (BX), Y8
 	VMOVDQU      64(BX), Y9
 	VMOVDQU      128(BX), Y10
@@ -4432,7 +4121,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -4441,39 +4130,112 @@ block1:
 	VBROADCASTSS 4(R15), Y12
 	VMULPS       Y12, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y1
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    544(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y1
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
+	VPBROADCASTD (CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 4(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 8(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 12(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y4
+	VPBROADCASTD 32(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 36(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 40(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 44(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y5
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
+	VPBROADCASTD 16(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 20(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 24(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 28(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VPBROADCASTD 48(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 52(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 56(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 60(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y12
+	VPADDD       Y12, Y5, Y5
+	VCVTPH2PS    528(BX), Y8
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y12
+	VMULPS       Y12, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y2
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(R15), Y12
+	VMULPS       Y12, Y5, Y5
+	VFMADD231PS  Y8, Y5, Y3
+	VCVTPH2PS    560(BX), Y9
+	VBROADCASTSS (R15)(R11*1), Y12
+	VFMADD231PS  Y9, Y12, Y2
+	VBROADCASTSS 4(R15)(R11*1), Y12
+	VFMADD231PS  Y9, Y12, Y3
 	ADDQ         $0x00000240, BX
-	ADDQ         $0x00000240, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
+	JNZ          block0
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ5_1M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_1M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ5_1M3AVX2(SB), $160-80
+TEXT ·linearQ5_1M3AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -4481,11 +4243,10 @@ TEXT ·linearQ5_1M3AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -4575,7 +4336,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -4588,7 +4349,7 @@ block0:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    544(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
@@ -4596,32 +4357,30 @@ block0:
 	VBROADCASTSS 8(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y2
 	ADDQ         $0x00000240, BX
-	ADDQ         $0x00000240, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y2, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         528(R9), DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -4658,10 +4417,10 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y6
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -4701,7 +4460,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    528(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -4714,7 +4473,7 @@ block1:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    560(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
@@ -4722,35 +4481,34 @@ block1:
 	VBROADCASTSS 8(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y2
 	ADDQ         $0x00000240, BX
-	ADDQ         $0x00000240, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ5_1M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_1M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ5_1M4AVX2(SB), $160-80
+TEXT ·linearQ5_1M4AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -4758,11 +4516,10 @@ TEXT ·linearQ5_1M4AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -4878,7 +4635,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -4895,7 +4652,7 @@ block0:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    544(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
@@ -4905,12 +4662,11 @@ block0:
 	VBROADCASTSS 12(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y3
 	ADDQ         $0x00000240, BX
-	ADDQ         $0x00000240, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
@@ -4918,11 +4674,10 @@ block0:
 	VMOVUPS      Y2, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y3, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         528(R9), DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
@@ -4930,10 +4685,10 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -4982,10 +4737,10 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y7
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -5038,7 +4793,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    528(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -5055,7 +4810,7 @@ block1:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VCVTPH2PS    32(DX), Y9
+	VCVTPH2PS    560(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
@@ -5065,37 +4820,36 @@ block1:
 	VBROADCASTSS 12(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y3
 	ADDQ         $0x00000240, BX
-	ADDQ         $0x00000240, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ5_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·linearQ5_KM1AVX2(SB), $160-80
+TEXT ·linearQ5_KM1AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -5103,152 +4857,10 @@ TEXT ·linearQ5_KM1AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
-	VPXOR   Y0, Y0, Y0
-	PCALIGN $0x40
-
-block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
-	VPBROADCASTD (CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 4(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 8(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 12(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
-	VPBROADCASTD 16(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 20(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 24(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 28(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y12
-	VPADDD       Y12, Y4, Y4
-	VMOVUPS      (DX), Y8
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y12
-	VMULPS       Y12, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	VMOVUPS      64(DX), Y9
-	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y0
-	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block0
-	LEAQ         (DI), CX
-	VMOVUPS      Y0, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         544(R9), DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	PCALIGN      $0x40
-
-block1:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
-	VPBROADCASTD (CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 4(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 8(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 12(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
-	VPBROADCASTD 16(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 20(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 24(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 28(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y12
-	VPADDD       Y12, Y4, Y4
-	VMOVUPS      (DX), Y8
-	VCVTDQ2PS    Y4, Y4
-	VBROADCASTSS (R15), Y12
-	VMULPS       Y12, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	VMOVUPS      64(DX), Y9
-	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y0
-	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
-	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
-	DECQ         R13
-	JNZ          group
-	VZEROUPPER
-	RET
-
-// func linearQ5_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
-TEXT ·linearQ5_KM2AVX2(SB), $160-80
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
-
-group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
-	MOVQ    R8, CX
-	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	PCALIGN $0x40
@@ -5270,18 +4882,6 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y4
-	VPBROADCASTD 32(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 36(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 40(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 44(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y5
 	VMOVDQU      256(BX), Y8
 	VMOVDQU      320(BX), Y9
 	VMOVDQU      384(BX), Y10
@@ -5299,53 +4899,99 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VPBROADCASTD 48(CX), Y12
-	VPMADDUBSW   Y12, Y8, Y12
-	VPBROADCASTD 52(CX), Y13
-	VPMADDUBSW   Y13, Y9, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 56(CX), Y13
-	VPMADDUBSW   Y13, Y10, Y13
-	VPADDW       Y13, Y12, Y12
-	VPBROADCASTD 60(CX), Y13
-	VPMADDUBSW   Y13, Y11, Y13
-	VPADDW       Y13, Y12, Y12
-	VPMADDWD     Y15, Y12, Y12
-	VPADDD       Y12, Y5, Y5
-	VMOVUPS      (DX), Y8
+	VMOVUPS      512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y0
-	VCVTDQ2PS    Y5, Y5
-	VBROADCASTSS 4(R15), Y12
-	VMULPS       Y12, Y5, Y5
-	VFMADD231PS  Y8, Y5, Y1
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      576(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
-	VBROADCASTSS 4(R15)(R11*1), Y12
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
+	VPBROADCASTD (CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 4(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 8(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 12(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y4
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
+	VPBROADCASTD 16(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 20(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 24(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 28(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VMOVUPS      544(BX), Y8
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y12
+	VMULPS       Y12, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y1
+	VMOVUPS      608(BX), Y9
+	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y1
 	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         544(R9), DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	VPXOR        Y1, Y1, Y1
-	PCALIGN      $0x40
+	VMOVUPS      Y1, 32(CX)
+	MOVQ         BX, R9
+	ADDQ         $0x00000040, DI
+	DECQ         R13
+	JNZ          group
+	VZEROUPPER
+	RET
 
-block1:
+// func linearQ5_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·linearQ5_KM2AVX2(SB), $160-64
+	MOVQ     y+0(FP), DI
+	MOVQ     yStride+8(FP), SI
+	MOVQ     q+16(FP), R8
+	MOVQ     d+24(FP), R10
+	MOVQ     w+40(FP), R9
+	MOVQ     tokens+32(FP), R11
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
+	SHLQ     $0x02, R11
+	LEAQ     (R11)(R11*2), R12
+	SHLQ     $0x02, R12
+	VPCMPEQW Y15, Y15, Y15
+	VPSRLW   $0x0f, Y15, Y15
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	MOVQ    R10, R15
+	MOVQ    DX, AX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	PCALIGN $0x40
+
+block0:
 	VMOVDQU      (BX), Y8
 	VMOVDQU      64(BX), Y9
 	VMOVDQU      128(BX), Y10
@@ -5404,7 +5050,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VMOVUPS      (DX), Y8
+	VMOVUPS      512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -5413,39 +5059,112 @@ block1:
 	VBROADCASTSS 4(R15), Y12
 	VMULPS       Y12, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y1
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      576(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y1
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
+	VPBROADCASTD (CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 4(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 8(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 12(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y4
+	VPBROADCASTD 32(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 36(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 40(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 44(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y5
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
+	VPBROADCASTD 16(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 20(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 24(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 28(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y12
+	VPADDD       Y12, Y4, Y4
+	VPBROADCASTD 48(CX), Y12
+	VPMADDUBSW   Y12, Y8, Y12
+	VPBROADCASTD 52(CX), Y13
+	VPMADDUBSW   Y13, Y9, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 56(CX), Y13
+	VPMADDUBSW   Y13, Y10, Y13
+	VPADDW       Y13, Y12, Y12
+	VPBROADCASTD 60(CX), Y13
+	VPMADDUBSW   Y13, Y11, Y13
+	VPADDW       Y13, Y12, Y12
+	VPMADDWD     Y15, Y12, Y12
+	VPADDD       Y12, Y5, Y5
+	VMOVUPS      544(BX), Y8
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R15), Y12
+	VMULPS       Y12, Y4, Y4
+	VFMADD231PS  Y8, Y4, Y2
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(R15), Y12
+	VMULPS       Y12, Y5, Y5
+	VFMADD231PS  Y8, Y5, Y3
+	VMOVUPS      608(BX), Y9
+	VBROADCASTSS (R15)(R11*1), Y12
+	VFMADD231PS  Y9, Y12, Y2
+	VBROADCASTSS 4(R15)(R11*1), Y12
+	VFMADD231PS  Y9, Y12, Y3
 	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
+	JNZ          block0
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ5_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·linearQ5_KM3AVX2(SB), $160-80
+TEXT ·linearQ5_KM3AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -5453,11 +5172,10 @@ TEXT ·linearQ5_KM3AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -5547,7 +5265,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VMOVUPS      (DX), Y8
+	VMOVUPS      512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -5560,7 +5278,7 @@ block0:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      576(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
@@ -5568,32 +5286,30 @@ block0:
 	VBROADCASTSS 8(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y2
 	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y2, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         544(R9), DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -5630,10 +5346,10 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y6
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -5673,7 +5389,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VMOVUPS      (DX), Y8
+	VMOVUPS      544(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -5686,7 +5402,7 @@ block1:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      608(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
@@ -5694,35 +5410,34 @@ block1:
 	VBROADCASTSS 8(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y2
 	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ5_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·linearQ5_KM4AVX2(SB), $160-80
+TEXT ·linearQ5_KM4AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -5730,11 +5445,10 @@ TEXT ·linearQ5_KM4AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -5850,7 +5564,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VMOVUPS      (DX), Y8
+	VMOVUPS      512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -5867,7 +5581,7 @@ block0:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      576(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
@@ -5877,12 +5591,11 @@ block0:
 	VBROADCASTSS 12(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y3
 	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
@@ -5890,11 +5603,10 @@ block0:
 	VMOVUPS      Y2, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y3, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         544(R9), DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
@@ -5902,10 +5614,10 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VMOVDQU      96(BX), Y9
+	VMOVDQU      160(BX), Y10
+	VMOVDQU      224(BX), Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -5954,10 +5666,10 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y7
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      288(BX), Y8
+	VMOVDQU      352(BX), Y9
+	VMOVDQU      416(BX), Y10
+	VMOVDQU      480(BX), Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -6010,7 +5722,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VMOVUPS      (DX), Y8
+	VMOVUPS      544(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -6027,7 +5739,7 @@ block1:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VMOVUPS      64(DX), Y9
+	VMOVUPS      608(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
@@ -6037,37 +5749,36 @@ block1:
 	VBROADCASTSS 12(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y3
 	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ6_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ6_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·linearQ6_KM1AVX2(SB), $160-80
+TEXT ·linearQ6_KM1AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -6075,176 +5786,10 @@ TEXT ·linearQ6_KM1AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
-	VPXOR   Y0, Y0, Y0
-	PCALIGN $0x40
-
-block0:
-	LEAQ         (R15)(R11*1), R14
-	VMOVDQU      (BX), Y4
-	VMOVDQU      64(BX), Y5
-	VMOVDQU      128(BX), Y6
-	VMOVDQU      192(BX), Y7
-	VMOVUPS      (DX), Y8
-	VPBROADCASTD (CX), Y9
-	VPMADDUBSW   Y9, Y4, Y9
-	VPBROADCASTD 4(CX), Y10
-	VPMADDUBSW   Y10, Y5, Y10
-	VPBROADCASTD 8(CX), Y11
-	VPMADDUBSW   Y11, Y6, Y11
-	VPBROADCASTD 12(CX), Y12
-	VPMADDUBSW   Y12, Y7, Y12
-	VPADDW       Y10, Y9, Y9
-	VPADDW       Y12, Y11, Y11
-	VPMADDWD     Y15, Y9, Y9
-	VPMADDWD     Y15, Y11, Y11
-	VPADDD       Y11, Y9, Y9
-	VPBROADCASTD (R14)(R11*2), Y10
-	VPSLLD       $0x05, Y10, Y10
-	VPADDD       Y10, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VBROADCASTSS (R15), Y11
-	VMULPS       Y11, Y9, Y9
-	VFMADD231PS  Y8, Y9, Y0
-	VMOVDQU      256(BX), Y4
-	VMOVDQU      320(BX), Y5
-	VMOVDQU      384(BX), Y6
-	VMOVDQU      448(BX), Y7
-	VMOVUPS      64(DX), Y8
-	VPBROADCASTD 16(CX), Y9
-	VPMADDUBSW   Y9, Y4, Y9
-	VPBROADCASTD 20(CX), Y10
-	VPMADDUBSW   Y10, Y5, Y10
-	VPBROADCASTD 24(CX), Y11
-	VPMADDUBSW   Y11, Y6, Y11
-	VPBROADCASTD 28(CX), Y12
-	VPMADDUBSW   Y12, Y7, Y12
-	VPADDW       Y10, Y9, Y9
-	VPADDW       Y12, Y11, Y11
-	VPMADDWD     Y15, Y9, Y9
-	VPMADDWD     Y15, Y11, Y11
-	VPADDD       Y11, Y9, Y9
-	VPBROADCASTD (R14)(R11*2), Y10
-	VPBROADCASTD (R15)(R11*2), Y12
-	VPSUBD       Y10, Y12, Y10
-	VPSLLD       $0x05, Y10, Y10
-	VPADDD       Y10, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VBROADCASTSS (R15), Y11
-	VMULPS       Y11, Y9, Y9
-	VFMADD231PS  Y8, Y9, Y0
-	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block0
-	LEAQ         (DI), CX
-	VMOVUPS      Y0, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         544(R9), DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	PCALIGN      $0x40
-
-block1:
-	LEAQ         (R15)(R11*1), R14
-	VMOVDQU      (BX), Y4
-	VMOVDQU      64(BX), Y5
-	VMOVDQU      128(BX), Y6
-	VMOVDQU      192(BX), Y7
-	VMOVUPS      (DX), Y8
-	VPBROADCASTD (CX), Y9
-	VPMADDUBSW   Y9, Y4, Y9
-	VPBROADCASTD 4(CX), Y10
-	VPMADDUBSW   Y10, Y5, Y10
-	VPBROADCASTD 8(CX), Y11
-	VPMADDUBSW   Y11, Y6, Y11
-	VPBROADCASTD 12(CX), Y12
-	VPMADDUBSW   Y12, Y7, Y12
-	VPADDW       Y10, Y9, Y9
-	VPADDW       Y12, Y11, Y11
-	VPMADDWD     Y15, Y9, Y9
-	VPMADDWD     Y15, Y11, Y11
-	VPADDD       Y11, Y9, Y9
-	VPBROADCASTD (R14)(R11*2), Y10
-	VPSLLD       $0x05, Y10, Y10
-	VPADDD       Y10, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VBROADCASTSS (R15), Y11
-	VMULPS       Y11, Y9, Y9
-	VFMADD231PS  Y8, Y9, Y0
-	VMOVDQU      256(BX), Y4
-	VMOVDQU      320(BX), Y5
-	VMOVDQU      384(BX), Y6
-	VMOVDQU      448(BX), Y7
-	VMOVUPS      64(DX), Y8
-	VPBROADCASTD 16(CX), Y9
-	VPMADDUBSW   Y9, Y4, Y9
-	VPBROADCASTD 20(CX), Y10
-	VPMADDUBSW   Y10, Y5, Y10
-	VPBROADCASTD 24(CX), Y11
-	VPMADDUBSW   Y11, Y6, Y11
-	VPBROADCASTD 28(CX), Y12
-	VPMADDUBSW   Y12, Y7, Y12
-	VPADDW       Y10, Y9, Y9
-	VPADDW       Y12, Y11, Y11
-	VPMADDWD     Y15, Y9, Y9
-	VPMADDWD     Y15, Y11, Y11
-	VPADDD       Y11, Y9, Y9
-	VPBROADCASTD (R14)(R11*2), Y10
-	VPBROADCASTD (R15)(R11*2), Y12
-	VPSUBD       Y10, Y12, Y10
-	VPSLLD       $0x05, Y10, Y10
-	VPADDD       Y10, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VBROADCASTSS (R15), Y11
-	VMULPS       Y11, Y9, Y9
-	VFMADD231PS  Y8, Y9, Y0
-	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
-	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
-	DECQ         R13
-	JNZ          group
-	VZEROUPPER
-	RET
-
-// func linearQ6_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
-TEXT ·linearQ6_KM2AVX2(SB), $160-80
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
-
-group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
-	MOVQ    R8, CX
-	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	PCALIGN $0x40
@@ -6255,7 +5800,157 @@ block0:
 	VMOVDQU      64(BX), Y5
 	VMOVDQU      128(BX), Y6
 	VMOVDQU      192(BX), Y7
-	VMOVUPS      (DX), Y8
+	VMOVUPS      512(BX), Y8
+	VPBROADCASTD (CX), Y9
+	VPMADDUBSW   Y9, Y4, Y9
+	VPBROADCASTD 4(CX), Y10
+	VPMADDUBSW   Y10, Y5, Y10
+	VPBROADCASTD 8(CX), Y11
+	VPMADDUBSW   Y11, Y6, Y11
+	VPBROADCASTD 12(CX), Y12
+	VPMADDUBSW   Y12, Y7, Y12
+	VPADDW       Y10, Y9, Y9
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     Y15, Y9, Y9
+	VPMADDWD     Y15, Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPBROADCASTD (R14)(R11*2), Y10
+	VPSLLD       $0x05, Y10, Y10
+	VPADDD       Y10, Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS (R15), Y11
+	VMULPS       Y11, Y9, Y9
+	VFMADD231PS  Y8, Y9, Y0
+	VMOVDQU      256(BX), Y4
+	VMOVDQU      320(BX), Y5
+	VMOVDQU      384(BX), Y6
+	VMOVDQU      448(BX), Y7
+	VMOVUPS      576(BX), Y8
+	VPBROADCASTD 16(CX), Y9
+	VPMADDUBSW   Y9, Y4, Y9
+	VPBROADCASTD 20(CX), Y10
+	VPMADDUBSW   Y10, Y5, Y10
+	VPBROADCASTD 24(CX), Y11
+	VPMADDUBSW   Y11, Y6, Y11
+	VPBROADCASTD 28(CX), Y12
+	VPMADDUBSW   Y12, Y7, Y12
+	VPADDW       Y10, Y9, Y9
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     Y15, Y9, Y9
+	VPMADDWD     Y15, Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPBROADCASTD (R14)(R11*2), Y10
+	VPBROADCASTD (R15)(R11*2), Y12
+	VPSUBD       Y10, Y12, Y10
+	VPSLLD       $0x05, Y10, Y10
+	VPADDD       Y10, Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS (R15), Y11
+	VMULPS       Y11, Y9, Y9
+	VFMADD231PS  Y8, Y9, Y0
+	LEAQ         (R15)(R11*1), R14
+	VMOVDQU      32(BX), Y4
+	VMOVDQU      96(BX), Y5
+	VMOVDQU      160(BX), Y6
+	VMOVDQU      224(BX), Y7
+	VMOVUPS      544(BX), Y8
+	VPBROADCASTD (CX), Y9
+	VPMADDUBSW   Y9, Y4, Y9
+	VPBROADCASTD 4(CX), Y10
+	VPMADDUBSW   Y10, Y5, Y10
+	VPBROADCASTD 8(CX), Y11
+	VPMADDUBSW   Y11, Y6, Y11
+	VPBROADCASTD 12(CX), Y12
+	VPMADDUBSW   Y12, Y7, Y12
+	VPADDW       Y10, Y9, Y9
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     Y15, Y9, Y9
+	VPMADDWD     Y15, Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPBROADCASTD (R14)(R11*2), Y10
+	VPSLLD       $0x05, Y10, Y10
+	VPADDD       Y10, Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS (R15), Y11
+	VMULPS       Y11, Y9, Y9
+	VFMADD231PS  Y8, Y9, Y1
+	VMOVDQU      288(BX), Y4
+	VMOVDQU      352(BX), Y5
+	VMOVDQU      416(BX), Y6
+	VMOVDQU      480(BX), Y7
+	VMOVUPS      608(BX), Y8
+	VPBROADCASTD 16(CX), Y9
+	VPMADDUBSW   Y9, Y4, Y9
+	VPBROADCASTD 20(CX), Y10
+	VPMADDUBSW   Y10, Y5, Y10
+	VPBROADCASTD 24(CX), Y11
+	VPMADDUBSW   Y11, Y6, Y11
+	VPBROADCASTD 28(CX), Y12
+	VPMADDUBSW   Y12, Y7, Y12
+	VPADDW       Y10, Y9, Y9
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     Y15, Y9, Y9
+	VPMADDWD     Y15, Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPBROADCASTD (R14)(R11*2), Y10
+	VPBROADCASTD (R15)(R11*2), Y12
+	VPSUBD       Y10, Y12, Y10
+	VPSLLD       $0x05, Y10, Y10
+	VPADDD       Y10, Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS (R15), Y11
+	VMULPS       Y11, Y9, Y9
+	VFMADD231PS  Y8, Y9, Y1
+	ADDQ         $0x00000280, BX
+	ADDQ         R12, CX
+	ADDQ         R12, R15
+	DECQ         AX
+	JNZ          block0
+	MOVQ         DI, CX
+	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y1, 32(CX)
+	MOVQ         BX, R9
+	ADDQ         $0x00000040, DI
+	DECQ         R13
+	JNZ          group
+	VZEROUPPER
+	RET
+
+// func linearQ6_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·linearQ6_KM2AVX2(SB), $160-64
+	MOVQ     y+0(FP), DI
+	MOVQ     yStride+8(FP), SI
+	MOVQ     q+16(FP), R8
+	MOVQ     d+24(FP), R10
+	MOVQ     w+40(FP), R9
+	MOVQ     tokens+32(FP), R11
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
+	SHLQ     $0x02, R11
+	LEAQ     (R11)(R11*2), R12
+	SHLQ     $0x02, R12
+	VPCMPEQW Y15, Y15, Y15
+	VPSRLW   $0x0f, Y15, Y15
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	MOVQ    R10, R15
+	MOVQ    DX, AX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	PCALIGN $0x40
+
+block0:
+	LEAQ         (R15)(R11*1), R14
+	VMOVDQU      (BX), Y4
+	VMOVDQU      64(BX), Y5
+	VMOVDQU      128(BX), Y6
+	VMOVDQU      192(BX), Y7
+	VMOVUPS      512(BX), Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -6300,7 +5995,7 @@ block0:
 	VMOVDQU      320(BX), Y5
 	VMOVDQU      384(BX), Y6
 	VMOVDQU      448(BX), Y7
-	VMOVUPS      64(DX), Y8
+	VMOVUPS      576(BX), Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -6345,32 +6040,12 @@ block0:
 	VBROADCASTSS 4(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y1
-	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block0
-	LEAQ         (DI), CX
-	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         544(R9), DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	VPXOR        Y1, Y1, Y1
-	PCALIGN      $0x40
-
-block1:
 	LEAQ         (R15)(R11*1), R14
-	VMOVDQU      (BX), Y4
-	VMOVDQU      64(BX), Y5
-	VMOVDQU      128(BX), Y6
-	VMOVDQU      192(BX), Y7
-	VMOVUPS      (DX), Y8
+	VMOVDQU      32(BX), Y4
+	VMOVDQU      96(BX), Y5
+	VMOVDQU      160(BX), Y6
+	VMOVDQU      224(BX), Y7
+	VMOVUPS      544(BX), Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -6390,7 +6065,7 @@ block1:
 	VCVTDQ2PS    Y9, Y9
 	VBROADCASTSS (R15), Y11
 	VMULPS       Y11, Y9, Y9
-	VFMADD231PS  Y8, Y9, Y0
+	VFMADD231PS  Y8, Y9, Y2
 	VPBROADCASTD 32(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 36(CX), Y10
@@ -6410,12 +6085,12 @@ block1:
 	VCVTDQ2PS    Y9, Y9
 	VBROADCASTSS 4(R15), Y11
 	VMULPS       Y11, Y9, Y9
-	VFMADD231PS  Y8, Y9, Y1
-	VMOVDQU      256(BX), Y4
-	VMOVDQU      320(BX), Y5
-	VMOVDQU      384(BX), Y6
-	VMOVDQU      448(BX), Y7
-	VMOVUPS      64(DX), Y8
+	VFMADD231PS  Y8, Y9, Y3
+	VMOVDQU      288(BX), Y4
+	VMOVDQU      352(BX), Y5
+	VMOVDQU      416(BX), Y6
+	VMOVDQU      480(BX), Y7
+	VMOVUPS      608(BX), Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -6437,7 +6112,7 @@ block1:
 	VCVTDQ2PS    Y9, Y9
 	VBROADCASTSS (R15), Y11
 	VMULPS       Y11, Y9, Y9
-	VFMADD231PS  Y8, Y9, Y0
+	VFMADD231PS  Y8, Y9, Y2
 	VPBROADCASTD 48(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 52(CX), Y10
@@ -6459,35 +6134,36 @@ block1:
 	VCVTDQ2PS    Y9, Y9
 	VBROADCASTSS 4(R15), Y11
 	VMULPS       Y11, Y9, Y9
-	VFMADD231PS  Y8, Y9, Y1
+	VFMADD231PS  Y8, Y9, Y3
 	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
+	JNZ          block0
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ6_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ6_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·linearQ6_KM3AVX2(SB), $160-80
+TEXT ·linearQ6_KM3AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -6495,11 +6171,10 @@ TEXT ·linearQ6_KM3AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -6511,7 +6186,7 @@ block0:
 	VMOVDQU      64(BX), Y5
 	VMOVDQU      128(BX), Y6
 	VMOVDQU      192(BX), Y7
-	VMOVUPS      (DX), Y8
+	VMOVUPS      512(BX), Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -6576,7 +6251,7 @@ block0:
 	VMOVDQU      320(BX), Y5
 	VMOVDQU      384(BX), Y6
 	VMOVDQU      448(BX), Y7
-	VMOVUPS      64(DX), Y8
+	VMOVUPS      576(BX), Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -6644,22 +6319,20 @@ block0:
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y2
 	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y2, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         544(R9), DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
@@ -6667,11 +6340,11 @@ block0:
 
 block1:
 	LEAQ         (R15)(R11*1), R14
-	VMOVDQU      (BX), Y4
-	VMOVDQU      64(BX), Y5
-	VMOVDQU      128(BX), Y6
-	VMOVDQU      192(BX), Y7
-	VMOVUPS      (DX), Y8
+	VMOVDQU      32(BX), Y4
+	VMOVDQU      96(BX), Y5
+	VMOVDQU      160(BX), Y6
+	VMOVDQU      224(BX), Y7
+	VMOVUPS      544(BX), Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -6732,11 +6405,11 @@ block1:
 	VBROADCASTSS 8(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y2
-	VMOVDQU      256(BX), Y4
-	VMOVDQU      320(BX), Y5
-	VMOVDQU      384(BX), Y6
-	VMOVDQU      448(BX), Y7
-	VMOVUPS      64(DX), Y8
+	VMOVDQU      288(BX), Y4
+	VMOVDQU      352(BX), Y5
+	VMOVDQU      416(BX), Y6
+	VMOVDQU      480(BX), Y7
+	VMOVUPS      608(BX), Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -6804,35 +6477,34 @@ block1:
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y2
 	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ6_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ6_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, FMA3
-TEXT ·linearQ6_KM4AVX2(SB), $160-80
+TEXT ·linearQ6_KM4AVX2(SB), $160-64
 	MOVQ     y+0(FP), DI
 	MOVQ     yStride+8(FP), SI
 	MOVQ     q+16(FP), R8
 	MOVQ     d+24(FP), R10
 	MOVQ     w+40(FP), R9
 	MOVQ     tokens+32(FP), R11
-	MOVQ     groups+72(FP), R13
+	MOVQ     blocks+48(FP), DX
+	MOVQ     groups+56(FP), R13
 	SHLQ     $0x02, R11
 	LEAQ     (R11)(R11*2), R12
 	SHLQ     $0x02, R12
@@ -6840,11 +6512,10 @@ TEXT ·linearQ6_KM4AVX2(SB), $160-80
 	VPSRLW   $0x0f, Y15, Y15
 
 group:
-	LEAQ    (R9), BX
-	LEAQ    512(R9), DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -6857,7 +6528,7 @@ block0:
 	VMOVDQU      64(BX), Y5
 	VMOVDQU      128(BX), Y6
 	VMOVDQU      192(BX), Y7
-	VMOVUPS      (DX), Y8
+	VMOVUPS      512(BX), Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -6942,7 +6613,7 @@ block0:
 	VMOVDQU      320(BX), Y5
 	VMOVDQU      384(BX), Y6
 	VMOVDQU      448(BX), Y7
-	VMOVUPS      64(DX), Y8
+	VMOVUPS      576(BX), Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -7032,12 +6703,11 @@ block0:
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y3
 	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
@@ -7045,11 +6715,10 @@ block0:
 	VMOVUPS      Y2, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y3, (CX)
-	LEAQ         32(R9), BX
-	LEAQ         544(R9), DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
@@ -7058,11 +6727,11 @@ block0:
 
 block1:
 	LEAQ         (R15)(R11*1), R14
-	VMOVDQU      (BX), Y4
-	VMOVDQU      64(BX), Y5
-	VMOVDQU      128(BX), Y6
-	VMOVDQU      192(BX), Y7
-	VMOVUPS      (DX), Y8
+	VMOVDQU      32(BX), Y4
+	VMOVDQU      96(BX), Y5
+	VMOVDQU      160(BX), Y6
+	VMOVDQU      224(BX), Y7
+	VMOVUPS      544(BX), Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -7143,11 +6812,11 @@ block1:
 	VBROADCASTSS 12(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y3
-	VMOVDQU      256(BX), Y4
-	VMOVDQU      320(BX), Y5
-	VMOVDQU      384(BX), Y6
-	VMOVDQU      448(BX), Y7
-	VMOVUPS      64(DX), Y8
+	VMOVDQU      288(BX), Y4
+	VMOVDQU      352(BX), Y5
+	VMOVDQU      416(BX), Y6
+	VMOVDQU      480(BX), Y7
+	VMOVUPS      608(BX), Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -7237,37 +6906,36 @@ block1:
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y3
 	ADDQ         $0x00000280, BX
-	ADDQ         $0x00000280, DX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ8_0M1AVX2(SB), $160-80
+TEXT ·linearQ8_0M1AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -7278,14 +6946,12 @@ TEXT ·linearQ8_0M1AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
 	PCALIGN $0x40
 
 block0:
@@ -7352,34 +7018,15 @@ block0:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y0
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block0
-	LEAQ         (DI), CX
-	VMOVUPS      Y0, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	PCALIGN      $0x40
-
-block1:
-	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      64(BX), Y9
+	VMOVDQU      96(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD (CX), Y12
@@ -7391,10 +7038,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VMOVDQU      128(BX), Y8
+	VMOVDQU      160(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      192(BX), Y9
+	VMOVDQU      224(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 8(CX), Y12
@@ -7407,10 +7054,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VMOVDQU      256(BX), Y8
+	VMOVDQU      288(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      320(BX), Y9
+	VMOVDQU      352(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 16(CX), Y12
@@ -7423,10 +7070,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VMOVDQU      384(BX), Y8
+	VMOVDQU      416(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      448(BX), Y9
+	VMOVDQU      480(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 24(CX), Y12
@@ -7439,37 +7086,37 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    528(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	VFMADD231PS  Y8, Y4, Y1
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
+	JNZ          block0
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y1, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ8_0M2AVX2(SB), $160-80
+TEXT ·linearQ8_0M2AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -7480,15 +7127,14 @@ TEXT ·linearQ8_0M2AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
 	PCALIGN $0x40
 
 block0:
@@ -7594,7 +7240,7 @@ block0:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -7603,32 +7249,10 @@ block0:
 	VBROADCASTSS 4(R15), Y12
 	VMULPS       Y12, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y1
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
-	ADDQ         R12, CX
-	ADDQ         R12, R15
-	DECQ         AX
-	JNZ          block0
-	LEAQ         (DI), CX
-	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
-	MOVQ         R8, CX
-	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
-	VPXOR        Y0, Y0, Y0
-	VPXOR        Y1, Y1, Y1
-	PCALIGN      $0x40
-
-block1:
-	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      64(BX), Y9
+	VMOVDQU      96(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD (CX), Y12
@@ -7649,10 +7273,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VMOVDQU      128(BX), Y8
+	VMOVDQU      160(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      192(BX), Y9
+	VMOVDQU      224(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 8(CX), Y12
@@ -7675,10 +7299,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VMOVDQU      256(BX), Y8
+	VMOVDQU      288(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      320(BX), Y9
+	VMOVDQU      352(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 16(CX), Y12
@@ -7701,10 +7325,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VMOVDQU      384(BX), Y8
+	VMOVDQU      416(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      448(BX), Y9
+	VMOVDQU      480(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 24(CX), Y12
@@ -7727,43 +7351,44 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    528(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
-	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y4, Y2
 	VCVTDQ2PS    Y5, Y5
 	VBROADCASTSS 4(R15), Y12
 	VMULPS       Y12, Y5, Y5
-	VFMADD231PS  Y8, Y5, Y1
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	VFMADD231PS  Y8, Y5, Y3
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
-	JNZ          block1
-	LEAQ         32(DI), CX
+	JNZ          block0
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ8_0M3AVX2(SB), $160-80
+TEXT ·linearQ8_0M3AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -7774,13 +7399,10 @@ TEXT ·linearQ8_0M3AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -7928,7 +7550,7 @@ block0:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -7941,35 +7563,31 @@ block0:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y2, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      64(BX), Y9
+	VMOVDQU      96(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD (CX), Y12
@@ -7999,10 +7617,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VMOVDQU      128(BX), Y8
+	VMOVDQU      160(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      192(BX), Y9
+	VMOVDQU      224(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 8(CX), Y12
@@ -8035,10 +7653,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VMOVDQU      256(BX), Y8
+	VMOVDQU      288(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      320(BX), Y9
+	VMOVDQU      352(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 16(CX), Y12
@@ -8071,10 +7689,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VMOVDQU      384(BX), Y8
+	VMOVDQU      416(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      448(BX), Y9
+	VMOVDQU      480(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 24(CX), Y12
@@ -8107,7 +7725,7 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    528(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -8120,36 +7738,35 @@ block1:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
-TEXT ·linearQ8_0M4AVX2(SB), $160-80
+TEXT ·linearQ8_0M4AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
 	MOVQ         tokens+32(FP), R11
-	MOVQ         groups+72(FP), R13
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
@@ -8160,13 +7777,10 @@ TEXT ·linearQ8_0M4AVX2(SB), $160-80
 	VPBROADCASTD X14, Y14
 
 group:
-	LEAQ    (R9), BX
-	MOVQ    scales+48(FP), DX
-	ADDQ    R9, DX
-	ADDQ    $0x00000000, DX
+	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R10, R15
-	MOVQ    blocks+64(FP), AX
+	MOVQ    DX, AX
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
 	VPXOR   Y2, Y2, Y2
@@ -8354,7 +7968,7 @@ block0:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    512(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -8371,13 +7985,12 @@ block0:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
-	LEAQ         (DI), CX
+	MOVQ         DI, CX
 	VMOVUPS      Y0, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y1, (CX)
@@ -8385,13 +7998,10 @@ block0:
 	VMOVUPS      Y2, (CX)
 	ADDQ         SI, CX
 	VMOVUPS      Y3, (CX)
-	LEAQ         32(R9), BX
-	MOVQ         scales+48(FP), DX
-	ADDQ         R9, DX
-	ADDQ         $0x00000010, DX
+	MOVQ         R9, BX
 	MOVQ         R8, CX
 	MOVQ         R10, R15
-	MOVQ         blocks+64(FP), AX
+	MOVQ         DX, AX
 	VPXOR        Y0, Y0, Y0
 	VPXOR        Y1, Y1, Y1
 	VPXOR        Y2, Y2, Y2
@@ -8399,10 +8009,10 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      (BX), Y8
+	VMOVDQU      32(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      64(BX), Y9
+	VMOVDQU      96(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD (CX), Y12
@@ -8441,10 +8051,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VMOVDQU      128(BX), Y8
+	VMOVDQU      160(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      192(BX), Y9
+	VMOVDQU      224(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 8(CX), Y12
@@ -8487,10 +8097,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VMOVDQU      256(BX), Y8
+	VMOVDQU      288(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      320(BX), Y9
+	VMOVDQU      352(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 16(CX), Y12
@@ -8533,10 +8143,10 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VMOVDQU      384(BX), Y8
+	VMOVDQU      416(BX), Y8
 	VPXOR        Y14, Y8, Y8
 	VPABSB       Y8, Y10
-	VMOVDQU      448(BX), Y9
+	VMOVDQU      480(BX), Y9
 	VPXOR        Y14, Y9, Y9
 	VPABSB       Y9, Y11
 	VPBROADCASTD 24(CX), Y12
@@ -8579,7 +8189,7 @@ block1:
 	VPMADDUBSW   Y12, Y11, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VCVTPH2PS    (DX), Y8
+	VCVTPH2PS    528(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -8596,23 +8206,21 @@ block1:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	ADDQ         $0x00000200, BX
-	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000220, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
-	LEAQ         32(DI), CX
-	VMOVUPS      Y0, (CX)
+	MOVQ         DI, CX
+	VMOVUPS      Y0, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y1, (CX)
+	VMOVUPS      Y1, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y2, (CX)
+	VMOVUPS      Y2, 32(CX)
 	ADDQ         SI, CX
-	VMOVUPS      Y3, (CX)
+	VMOVUPS      Y3, 32(CX)
+	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
-	MOVQ         groupStride+56(FP), AX
-	ADDQ         AX, R9
 	DECQ         R13
 	JNZ          group
 	VZEROUPPER
@@ -8630,6 +8238,108 @@ TEXT ·linearF32M1AVX2(SB), $160-64
 	MOVQ k+48(FP), R12
 	MOVQ groups+56(FP), R13
 	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x04, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	VPXOR   Y4, Y4, Y4
+	VPXOR   Y5, Y5, Y5
+	VPXOR   Y6, Y6, Y6
+	VPXOR   Y7, Y7, Y7
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VBROADCASTSS (CX), Y8
+	VMOVUPS      (BX), Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VMOVUPS      32(BX), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VMOVUPS      (BX)(R11*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VMOVUPS      32(BX)(R11*1), Y12
+	VFMADD231PS  Y12, Y8, Y3
+	VMOVUPS      (BX)(R11*2), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VMOVUPS      32(BX)(R11*2), Y14
+	VFMADD231PS  Y14, Y8, Y5
+	VMOVUPS      (BX)(R15*1), Y15
+	VFMADD231PS  Y15, Y8, Y6
+	VMOVUPS      32(BX)(R15*1), Y9
+	VFMADD231PS  Y9, Y8, Y7
+	VBROADCASTSS (CX)(R10*1), Y8
+	VMOVUPS      64(BX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VMOVUPS      96(BX), Y11
+	VFMADD231PS  Y11, Y8, Y1
+	VMOVUPS      64(BX)(R11*1), Y12
+	VFMADD231PS  Y12, Y8, Y2
+	VMOVUPS      96(BX)(R11*1), Y13
+	VFMADD231PS  Y13, Y8, Y3
+	VMOVUPS      64(BX)(R11*2), Y14
+	VFMADD231PS  Y14, Y8, Y4
+	VMOVUPS      96(BX)(R11*2), Y15
+	VFMADD231PS  Y15, Y8, Y5
+	VMOVUPS      64(BX)(R15*1), Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VMOVUPS      96(BX)(R15*1), Y10
+	VFMADD231PS  Y10, Y8, Y7
+	ADDQ         $0x00000080, BX
+	LEAQ         (CX)(R10*2), CX
+	SUBQ         $0x02, AX
+	JCC          stepsS
+
+restS:
+	ADDQ         $0x02, AX
+	JZ           storeS
+	VBROADCASTSS (CX), Y8
+	VMOVUPS      (BX), Y11
+	VFMADD231PS  Y11, Y8, Y0
+	VMOVUPS      32(BX), Y12
+	VFMADD231PS  Y12, Y8, Y1
+	VMOVUPS      (BX)(R11*1), Y13
+	VFMADD231PS  Y13, Y8, Y2
+	VMOVUPS      32(BX)(R11*1), Y14
+	VFMADD231PS  Y14, Y8, Y3
+	VMOVUPS      (BX)(R11*2), Y15
+	VFMADD231PS  Y15, Y8, Y4
+	VMOVUPS      32(BX)(R11*2), Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VMOVUPS      (BX)(R15*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VMOVUPS      32(BX)(R15*1), Y11
+	VFMADD231PS  Y11, Y8, Y7
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	VMOVUPS Y2, 64(DX)
+	VMOVUPS Y3, 96(DX)
+	VMOVUPS Y4, 128(DX)
+	VMOVUPS Y5, 160(DX)
+	VMOVUPS Y6, 192(DX)
+	VMOVUPS Y7, 224(DX)
+	ADDQ    $0x00000100, DI
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x04, R13
+	JCC     several
+
+few:
+	ADDQ $0x04, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
@@ -8642,16 +8352,16 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VMOVUPS      (BX), Y8
-	VMOVUPS      32(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VMOVUPS      64(BX), Y10
-	VMOVUPS      96(BX), Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS (CX), Y2
+	VMOVUPS      (BX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VMOVUPS      32(BX), Y4
+	VFMADD231PS  Y4, Y2, Y1
+	VBROADCASTSS (CX)(R10*1), Y2
+	VMOVUPS      64(BX), Y5
+	VFMADD231PS  Y5, Y2, Y0
+	VMOVUPS      96(BX), Y6
+	VFMADD231PS  Y6, Y2, Y1
 	ADDQ         $0x00000080, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -8660,20 +8370,22 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VMOVUPS      (BX), Y8
-	VMOVUPS      32(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
+	VBROADCASTSS (CX), Y2
+	VMOVUPS      (BX), Y7
+	VFMADD231PS  Y7, Y2, Y0
+	VMOVUPS      32(BX), Y8
+	VFMADD231PS  Y8, Y2, Y1
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
@@ -8689,6 +8401,98 @@ TEXT ·linearF32M2AVX2(SB), $160-64
 	MOVQ k+48(FP), R12
 	MOVQ groups+56(FP), R13
 	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x02, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	VPXOR   Y4, Y4, Y4
+	VPXOR   Y5, Y5, Y5
+	VPXOR   Y6, Y6, Y6
+	VPXOR   Y7, Y7, Y7
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VMOVUPS      (BX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y2
+	VMOVUPS      32(BX), Y11
+	VFMADD231PS  Y11, Y8, Y1
+	VFMADD231PS  Y11, Y9, Y3
+	VMOVUPS      (BX)(R11*1), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y6
+	VMOVUPS      32(BX)(R11*1), Y13
+	VFMADD231PS  Y13, Y8, Y5
+	VFMADD231PS  Y13, Y9, Y7
+	VBROADCASTSS (CX)(R10*1), Y8
+	VBROADCASTSS 4(CX)(R10*1), Y9
+	VMOVUPS      64(BX), Y14
+	VFMADD231PS  Y14, Y8, Y0
+	VFMADD231PS  Y14, Y9, Y2
+	VMOVUPS      96(BX), Y15
+	VFMADD231PS  Y15, Y8, Y1
+	VFMADD231PS  Y15, Y9, Y3
+	VMOVUPS      64(BX)(R11*1), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y6
+	VMOVUPS      96(BX)(R11*1), Y11
+	VFMADD231PS  Y11, Y8, Y5
+	VFMADD231PS  Y11, Y9, Y7
+	ADDQ         $0x00000080, BX
+	LEAQ         (CX)(R10*2), CX
+	SUBQ         $0x02, AX
+	JCC          stepsS
+
+restS:
+	ADDQ         $0x02, AX
+	JZ           storeS
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VMOVUPS      (BX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y2
+	VMOVUPS      32(BX), Y13
+	VFMADD231PS  Y13, Y8, Y1
+	VFMADD231PS  Y13, Y9, Y3
+	VMOVUPS      (BX)(R11*1), Y14
+	VFMADD231PS  Y14, Y8, Y4
+	VFMADD231PS  Y14, Y9, Y6
+	VMOVUPS      32(BX)(R11*1), Y15
+	VFMADD231PS  Y15, Y8, Y5
+	VFMADD231PS  Y15, Y9, Y7
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	VMOVUPS Y4, 64(DX)
+	VMOVUPS Y5, 96(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
+	VMOVUPS Y6, 64(DX)
+	VMOVUPS Y7, 96(DX)
+	ADDQ    $0x00000080, DI
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x02, R13
+	JCC     several
+
+few:
+	ADDQ $0x02, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
@@ -8703,22 +8507,22 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VMOVUPS      (BX), Y8
-	VMOVUPS      32(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VMOVUPS      64(BX), Y10
-	VMOVUPS      96(BX), Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
-	VBROADCASTSS 4(CX)(R10*1), Y13
-	VFMADD231PS  Y10, Y13, Y2
-	VFMADD231PS  Y11, Y13, Y3
+	VBROADCASTSS (CX), Y4
+	VBROADCASTSS 4(CX), Y5
+	VMOVUPS      (BX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y2
+	VMOVUPS      32(BX), Y7
+	VFMADD231PS  Y7, Y4, Y1
+	VFMADD231PS  Y7, Y5, Y3
+	VBROADCASTSS (CX)(R10*1), Y4
+	VBROADCASTSS 4(CX)(R10*1), Y5
+	VMOVUPS      64(BX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y2
+	VMOVUPS      96(BX), Y9
+	VFMADD231PS  Y9, Y4, Y1
+	VFMADD231PS  Y9, Y5, Y3
 	ADDQ         $0x00000080, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -8727,26 +8531,28 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VMOVUPS      (BX), Y8
-	VMOVUPS      32(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
+	VBROADCASTSS (CX), Y4
+	VBROADCASTSS 4(CX), Y5
+	VMOVUPS      (BX), Y10
+	VFMADD231PS  Y10, Y4, Y0
+	VFMADD231PS  Y10, Y5, Y2
+	VMOVUPS      32(BX), Y11
+	VFMADD231PS  Y11, Y4, Y1
+	VFMADD231PS  Y11, Y5, Y3
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
@@ -8778,28 +8584,28 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VMOVUPS      (BX), Y8
-	VMOVUPS      32(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
-	VMOVUPS      64(BX), Y10
-	VMOVUPS      96(BX), Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
-	VBROADCASTSS 4(CX)(R10*1), Y13
-	VFMADD231PS  Y10, Y13, Y2
-	VFMADD231PS  Y11, Y13, Y3
-	VBROADCASTSS 8(CX)(R10*1), Y14
-	VFMADD231PS  Y10, Y14, Y4
-	VFMADD231PS  Y11, Y14, Y5
+	VBROADCASTSS (CX), Y6
+	VBROADCASTSS 4(CX), Y7
+	VBROADCASTSS 8(CX), Y8
+	VMOVUPS      (BX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y2
+	VFMADD231PS  Y9, Y8, Y4
+	VMOVUPS      32(BX), Y10
+	VFMADD231PS  Y10, Y6, Y1
+	VFMADD231PS  Y10, Y7, Y3
+	VFMADD231PS  Y10, Y8, Y5
+	VBROADCASTSS (CX)(R10*1), Y6
+	VBROADCASTSS 4(CX)(R10*1), Y7
+	VBROADCASTSS 8(CX)(R10*1), Y8
+	VMOVUPS      64(BX), Y11
+	VFMADD231PS  Y11, Y6, Y0
+	VFMADD231PS  Y11, Y7, Y2
+	VFMADD231PS  Y11, Y8, Y4
+	VMOVUPS      96(BX), Y12
+	VFMADD231PS  Y12, Y6, Y1
+	VFMADD231PS  Y12, Y7, Y3
+	VFMADD231PS  Y12, Y8, Y5
 	ADDQ         $0x00000080, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -8808,28 +8614,28 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VMOVUPS      (BX), Y8
-	VMOVUPS      32(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
+	VBROADCASTSS (CX), Y6
+	VBROADCASTSS 4(CX), Y7
+	VBROADCASTSS 8(CX), Y8
+	VMOVUPS      (BX), Y13
+	VFMADD231PS  Y13, Y6, Y0
+	VFMADD231PS  Y13, Y7, Y2
+	VFMADD231PS  Y13, Y8, Y4
+	VMOVUPS      32(BX), Y14
+	VFMADD231PS  Y14, Y6, Y1
+	VFMADD231PS  Y14, Y7, Y3
+	VFMADD231PS  Y14, Y8, Y5
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y4, (CX)
-	VMOVUPS Y5, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y4, (DX)
+	VMOVUPS Y5, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -8867,34 +8673,34 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VMOVUPS      (BX), Y8
-	VMOVUPS      32(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
-	VBROADCASTSS 12(CX), Y15
-	VFMADD231PS  Y8, Y15, Y6
-	VFMADD231PS  Y9, Y15, Y7
-	VMOVUPS      64(BX), Y10
-	VMOVUPS      96(BX), Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
-	VBROADCASTSS 4(CX)(R10*1), Y13
-	VFMADD231PS  Y10, Y13, Y2
-	VFMADD231PS  Y11, Y13, Y3
-	VBROADCASTSS 8(CX)(R10*1), Y14
-	VFMADD231PS  Y10, Y14, Y4
-	VFMADD231PS  Y11, Y14, Y5
-	VBROADCASTSS 12(CX)(R10*1), Y15
-	VFMADD231PS  Y10, Y15, Y6
-	VFMADD231PS  Y11, Y15, Y7
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VBROADCASTSS 8(CX), Y10
+	VBROADCASTSS 12(CX), Y11
+	VMOVUPS      (BX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y2
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y6
+	VMOVUPS      32(BX), Y13
+	VFMADD231PS  Y13, Y8, Y1
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y5
+	VFMADD231PS  Y13, Y11, Y7
+	VBROADCASTSS (CX)(R10*1), Y8
+	VBROADCASTSS 4(CX)(R10*1), Y9
+	VBROADCASTSS 8(CX)(R10*1), Y10
+	VBROADCASTSS 12(CX)(R10*1), Y11
+	VMOVUPS      64(BX), Y14
+	VFMADD231PS  Y14, Y8, Y0
+	VFMADD231PS  Y14, Y9, Y2
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y6
+	VMOVUPS      96(BX), Y15
+	VFMADD231PS  Y15, Y8, Y1
+	VFMADD231PS  Y15, Y9, Y3
+	VFMADD231PS  Y15, Y10, Y5
+	VFMADD231PS  Y15, Y11, Y7
 	ADDQ         $0x00000080, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -8903,34 +8709,34 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VMOVUPS      (BX), Y8
-	VMOVUPS      32(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
-	VBROADCASTSS 12(CX), Y15
-	VFMADD231PS  Y8, Y15, Y6
-	VFMADD231PS  Y9, Y15, Y7
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VBROADCASTSS 8(CX), Y10
+	VBROADCASTSS 12(CX), Y11
+	VMOVUPS      (BX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y2
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y6
+	VMOVUPS      32(BX), Y13
+	VFMADD231PS  Y13, Y8, Y1
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y5
+	VFMADD231PS  Y13, Y11, Y7
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y4, (CX)
-	VMOVUPS Y5, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y6, (CX)
-	VMOVUPS Y7, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y4, (DX)
+	VMOVUPS Y5, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y6, (DX)
+	VMOVUPS Y7, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -8950,6 +8756,108 @@ TEXT ·linearF16M1AVX2(SB), $160-64
 	MOVQ k+48(FP), R12
 	MOVQ groups+56(FP), R13
 	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x04, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	VPXOR   Y4, Y4, Y4
+	VPXOR   Y5, Y5, Y5
+	VPXOR   Y6, Y6, Y6
+	VPXOR   Y7, Y7, Y7
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VBROADCASTSS (CX), Y8
+	VCVTPH2PS    (BX), Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VCVTPH2PS    16(BX), Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VCVTPH2PS    (BX)(R11*1), Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VCVTPH2PS    16(BX)(R11*1), Y12
+	VFMADD231PS  Y12, Y8, Y3
+	VCVTPH2PS    (BX)(R11*2), Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VCVTPH2PS    16(BX)(R11*2), Y14
+	VFMADD231PS  Y14, Y8, Y5
+	VCVTPH2PS    (BX)(R15*1), Y15
+	VFMADD231PS  Y15, Y8, Y6
+	VCVTPH2PS    16(BX)(R15*1), Y9
+	VFMADD231PS  Y9, Y8, Y7
+	VBROADCASTSS (CX)(R10*1), Y8
+	VCVTPH2PS    32(BX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VCVTPH2PS    48(BX), Y11
+	VFMADD231PS  Y11, Y8, Y1
+	VCVTPH2PS    32(BX)(R11*1), Y12
+	VFMADD231PS  Y12, Y8, Y2
+	VCVTPH2PS    48(BX)(R11*1), Y13
+	VFMADD231PS  Y13, Y8, Y3
+	VCVTPH2PS    32(BX)(R11*2), Y14
+	VFMADD231PS  Y14, Y8, Y4
+	VCVTPH2PS    48(BX)(R11*2), Y15
+	VFMADD231PS  Y15, Y8, Y5
+	VCVTPH2PS    32(BX)(R15*1), Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VCVTPH2PS    48(BX)(R15*1), Y10
+	VFMADD231PS  Y10, Y8, Y7
+	ADDQ         $0x00000040, BX
+	LEAQ         (CX)(R10*2), CX
+	SUBQ         $0x02, AX
+	JCC          stepsS
+
+restS:
+	ADDQ         $0x02, AX
+	JZ           storeS
+	VBROADCASTSS (CX), Y8
+	VCVTPH2PS    (BX), Y11
+	VFMADD231PS  Y11, Y8, Y0
+	VCVTPH2PS    16(BX), Y12
+	VFMADD231PS  Y12, Y8, Y1
+	VCVTPH2PS    (BX)(R11*1), Y13
+	VFMADD231PS  Y13, Y8, Y2
+	VCVTPH2PS    16(BX)(R11*1), Y14
+	VFMADD231PS  Y14, Y8, Y3
+	VCVTPH2PS    (BX)(R11*2), Y15
+	VFMADD231PS  Y15, Y8, Y4
+	VCVTPH2PS    16(BX)(R11*2), Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VCVTPH2PS    (BX)(R15*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VCVTPH2PS    16(BX)(R15*1), Y11
+	VFMADD231PS  Y11, Y8, Y7
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	VMOVUPS Y2, 64(DX)
+	VMOVUPS Y3, 96(DX)
+	VMOVUPS Y4, 128(DX)
+	VMOVUPS Y5, 160(DX)
+	VMOVUPS Y6, 192(DX)
+	VMOVUPS Y7, 224(DX)
+	ADDQ    $0x00000100, DI
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x04, R13
+	JCC     several
+
+few:
+	ADDQ $0x04, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
@@ -8962,16 +8870,16 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VCVTPH2PS    (BX), Y8
-	VCVTPH2PS    16(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VCVTPH2PS    32(BX), Y10
-	VCVTPH2PS    48(BX), Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS (CX), Y2
+	VCVTPH2PS    (BX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VCVTPH2PS    16(BX), Y4
+	VFMADD231PS  Y4, Y2, Y1
+	VBROADCASTSS (CX)(R10*1), Y2
+	VCVTPH2PS    32(BX), Y5
+	VFMADD231PS  Y5, Y2, Y0
+	VCVTPH2PS    48(BX), Y6
+	VFMADD231PS  Y6, Y2, Y1
 	ADDQ         $0x00000040, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -8980,20 +8888,22 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VCVTPH2PS    (BX), Y8
-	VCVTPH2PS    16(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
+	VBROADCASTSS (CX), Y2
+	VCVTPH2PS    (BX), Y7
+	VFMADD231PS  Y7, Y2, Y0
+	VCVTPH2PS    16(BX), Y8
+	VFMADD231PS  Y8, Y2, Y1
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
@@ -9009,6 +8919,98 @@ TEXT ·linearF16M2AVX2(SB), $160-64
 	MOVQ k+48(FP), R12
 	MOVQ groups+56(FP), R13
 	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x02, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	VPXOR   Y4, Y4, Y4
+	VPXOR   Y5, Y5, Y5
+	VPXOR   Y6, Y6, Y6
+	VPXOR   Y7, Y7, Y7
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VCVTPH2PS    (BX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y2
+	VCVTPH2PS    16(BX), Y11
+	VFMADD231PS  Y11, Y8, Y1
+	VFMADD231PS  Y11, Y9, Y3
+	VCVTPH2PS    (BX)(R11*1), Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y6
+	VCVTPH2PS    16(BX)(R11*1), Y13
+	VFMADD231PS  Y13, Y8, Y5
+	VFMADD231PS  Y13, Y9, Y7
+	VBROADCASTSS (CX)(R10*1), Y8
+	VBROADCASTSS 4(CX)(R10*1), Y9
+	VCVTPH2PS    32(BX), Y14
+	VFMADD231PS  Y14, Y8, Y0
+	VFMADD231PS  Y14, Y9, Y2
+	VCVTPH2PS    48(BX), Y15
+	VFMADD231PS  Y15, Y8, Y1
+	VFMADD231PS  Y15, Y9, Y3
+	VCVTPH2PS    32(BX)(R11*1), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y6
+	VCVTPH2PS    48(BX)(R11*1), Y11
+	VFMADD231PS  Y11, Y8, Y5
+	VFMADD231PS  Y11, Y9, Y7
+	ADDQ         $0x00000040, BX
+	LEAQ         (CX)(R10*2), CX
+	SUBQ         $0x02, AX
+	JCC          stepsS
+
+restS:
+	ADDQ         $0x02, AX
+	JZ           storeS
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VCVTPH2PS    (BX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y2
+	VCVTPH2PS    16(BX), Y13
+	VFMADD231PS  Y13, Y8, Y1
+	VFMADD231PS  Y13, Y9, Y3
+	VCVTPH2PS    (BX)(R11*1), Y14
+	VFMADD231PS  Y14, Y8, Y4
+	VFMADD231PS  Y14, Y9, Y6
+	VCVTPH2PS    16(BX)(R11*1), Y15
+	VFMADD231PS  Y15, Y8, Y5
+	VFMADD231PS  Y15, Y9, Y7
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	VMOVUPS Y4, 64(DX)
+	VMOVUPS Y5, 96(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
+	VMOVUPS Y6, 64(DX)
+	VMOVUPS Y7, 96(DX)
+	ADDQ    $0x00000080, DI
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x02, R13
+	JCC     several
+
+few:
+	ADDQ $0x02, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
@@ -9023,22 +9025,22 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VCVTPH2PS    (BX), Y8
-	VCVTPH2PS    16(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VCVTPH2PS    32(BX), Y10
-	VCVTPH2PS    48(BX), Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
-	VBROADCASTSS 4(CX)(R10*1), Y13
-	VFMADD231PS  Y10, Y13, Y2
-	VFMADD231PS  Y11, Y13, Y3
+	VBROADCASTSS (CX), Y4
+	VBROADCASTSS 4(CX), Y5
+	VCVTPH2PS    (BX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y2
+	VCVTPH2PS    16(BX), Y7
+	VFMADD231PS  Y7, Y4, Y1
+	VFMADD231PS  Y7, Y5, Y3
+	VBROADCASTSS (CX)(R10*1), Y4
+	VBROADCASTSS 4(CX)(R10*1), Y5
+	VCVTPH2PS    32(BX), Y8
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y2
+	VCVTPH2PS    48(BX), Y9
+	VFMADD231PS  Y9, Y4, Y1
+	VFMADD231PS  Y9, Y5, Y3
 	ADDQ         $0x00000040, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -9047,26 +9049,28 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VCVTPH2PS    (BX), Y8
-	VCVTPH2PS    16(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
+	VBROADCASTSS (CX), Y4
+	VBROADCASTSS 4(CX), Y5
+	VCVTPH2PS    (BX), Y10
+	VFMADD231PS  Y10, Y4, Y0
+	VFMADD231PS  Y10, Y5, Y2
+	VCVTPH2PS    16(BX), Y11
+	VFMADD231PS  Y11, Y4, Y1
+	VFMADD231PS  Y11, Y5, Y3
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
@@ -9098,28 +9102,28 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VCVTPH2PS    (BX), Y8
-	VCVTPH2PS    16(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
-	VCVTPH2PS    32(BX), Y10
-	VCVTPH2PS    48(BX), Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
-	VBROADCASTSS 4(CX)(R10*1), Y13
-	VFMADD231PS  Y10, Y13, Y2
-	VFMADD231PS  Y11, Y13, Y3
-	VBROADCASTSS 8(CX)(R10*1), Y14
-	VFMADD231PS  Y10, Y14, Y4
-	VFMADD231PS  Y11, Y14, Y5
+	VBROADCASTSS (CX), Y6
+	VBROADCASTSS 4(CX), Y7
+	VBROADCASTSS 8(CX), Y8
+	VCVTPH2PS    (BX), Y9
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y2
+	VFMADD231PS  Y9, Y8, Y4
+	VCVTPH2PS    16(BX), Y10
+	VFMADD231PS  Y10, Y6, Y1
+	VFMADD231PS  Y10, Y7, Y3
+	VFMADD231PS  Y10, Y8, Y5
+	VBROADCASTSS (CX)(R10*1), Y6
+	VBROADCASTSS 4(CX)(R10*1), Y7
+	VBROADCASTSS 8(CX)(R10*1), Y8
+	VCVTPH2PS    32(BX), Y11
+	VFMADD231PS  Y11, Y6, Y0
+	VFMADD231PS  Y11, Y7, Y2
+	VFMADD231PS  Y11, Y8, Y4
+	VCVTPH2PS    48(BX), Y12
+	VFMADD231PS  Y12, Y6, Y1
+	VFMADD231PS  Y12, Y7, Y3
+	VFMADD231PS  Y12, Y8, Y5
 	ADDQ         $0x00000040, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -9128,28 +9132,28 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VCVTPH2PS    (BX), Y8
-	VCVTPH2PS    16(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
+	VBROADCASTSS (CX), Y6
+	VBROADCASTSS 4(CX), Y7
+	VBROADCASTSS 8(CX), Y8
+	VCVTPH2PS    (BX), Y13
+	VFMADD231PS  Y13, Y6, Y0
+	VFMADD231PS  Y13, Y7, Y2
+	VFMADD231PS  Y13, Y8, Y4
+	VCVTPH2PS    16(BX), Y14
+	VFMADD231PS  Y14, Y6, Y1
+	VFMADD231PS  Y14, Y7, Y3
+	VFMADD231PS  Y14, Y8, Y5
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y4, (CX)
-	VMOVUPS Y5, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y4, (DX)
+	VMOVUPS Y5, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -9187,34 +9191,34 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VCVTPH2PS    (BX), Y8
-	VCVTPH2PS    16(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
-	VBROADCASTSS 12(CX), Y15
-	VFMADD231PS  Y8, Y15, Y6
-	VFMADD231PS  Y9, Y15, Y7
-	VCVTPH2PS    32(BX), Y10
-	VCVTPH2PS    48(BX), Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
-	VBROADCASTSS 4(CX)(R10*1), Y13
-	VFMADD231PS  Y10, Y13, Y2
-	VFMADD231PS  Y11, Y13, Y3
-	VBROADCASTSS 8(CX)(R10*1), Y14
-	VFMADD231PS  Y10, Y14, Y4
-	VFMADD231PS  Y11, Y14, Y5
-	VBROADCASTSS 12(CX)(R10*1), Y15
-	VFMADD231PS  Y10, Y15, Y6
-	VFMADD231PS  Y11, Y15, Y7
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VBROADCASTSS 8(CX), Y10
+	VBROADCASTSS 12(CX), Y11
+	VCVTPH2PS    (BX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y2
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y6
+	VCVTPH2PS    16(BX), Y13
+	VFMADD231PS  Y13, Y8, Y1
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y5
+	VFMADD231PS  Y13, Y11, Y7
+	VBROADCASTSS (CX)(R10*1), Y8
+	VBROADCASTSS 4(CX)(R10*1), Y9
+	VBROADCASTSS 8(CX)(R10*1), Y10
+	VBROADCASTSS 12(CX)(R10*1), Y11
+	VCVTPH2PS    32(BX), Y14
+	VFMADD231PS  Y14, Y8, Y0
+	VFMADD231PS  Y14, Y9, Y2
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y6
+	VCVTPH2PS    48(BX), Y15
+	VFMADD231PS  Y15, Y8, Y1
+	VFMADD231PS  Y15, Y9, Y3
+	VFMADD231PS  Y15, Y10, Y5
+	VFMADD231PS  Y15, Y11, Y7
 	ADDQ         $0x00000040, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -9223,34 +9227,34 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VCVTPH2PS    (BX), Y8
-	VCVTPH2PS    16(BX), Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
-	VBROADCASTSS 12(CX), Y15
-	VFMADD231PS  Y8, Y15, Y6
-	VFMADD231PS  Y9, Y15, Y7
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VBROADCASTSS 8(CX), Y10
+	VBROADCASTSS 12(CX), Y11
+	VCVTPH2PS    (BX), Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y2
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y6
+	VCVTPH2PS    16(BX), Y13
+	VFMADD231PS  Y13, Y8, Y1
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y5
+	VFMADD231PS  Y13, Y11, Y7
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y4, (CX)
-	VMOVUPS Y5, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y6, (CX)
-	VMOVUPS Y7, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y4, (DX)
+	VMOVUPS Y5, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y6, (DX)
+	VMOVUPS Y7, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -9270,6 +9274,132 @@ TEXT ·linearBF16M1AVX2(SB), $160-64
 	MOVQ k+48(FP), R12
 	MOVQ groups+56(FP), R13
 	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x04, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	VPXOR   Y4, Y4, Y4
+	VPXOR   Y5, Y5, Y5
+	VPXOR   Y6, Y6, Y6
+	VPXOR   Y7, Y7, Y7
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VBROADCASTSS (CX), Y8
+	VPMOVZXWD    (BX), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VPMOVZXWD    16(BX), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VFMADD231PS  Y10, Y8, Y1
+	VPMOVZXWD    (BX)(R11*1), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VFMADD231PS  Y11, Y8, Y2
+	VPMOVZXWD    16(BX)(R11*1), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y8, Y3
+	VPMOVZXWD    (BX)(R11*2), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VFMADD231PS  Y13, Y8, Y4
+	VPMOVZXWD    16(BX)(R11*2), Y14
+	VPSLLD       $0x10, Y14, Y14
+	VFMADD231PS  Y14, Y8, Y5
+	VPMOVZXWD    (BX)(R15*1), Y15
+	VPSLLD       $0x10, Y15, Y15
+	VFMADD231PS  Y15, Y8, Y6
+	VPMOVZXWD    16(BX)(R15*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VFMADD231PS  Y9, Y8, Y7
+	VBROADCASTSS (CX)(R10*1), Y8
+	VPMOVZXWD    32(BX), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VPMOVZXWD    48(BX), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VFMADD231PS  Y11, Y8, Y1
+	VPMOVZXWD    32(BX)(R11*1), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y8, Y2
+	VPMOVZXWD    48(BX)(R11*1), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VFMADD231PS  Y13, Y8, Y3
+	VPMOVZXWD    32(BX)(R11*2), Y14
+	VPSLLD       $0x10, Y14, Y14
+	VFMADD231PS  Y14, Y8, Y4
+	VPMOVZXWD    48(BX)(R11*2), Y15
+	VPSLLD       $0x10, Y15, Y15
+	VFMADD231PS  Y15, Y8, Y5
+	VPMOVZXWD    32(BX)(R15*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VPMOVZXWD    48(BX)(R15*1), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VFMADD231PS  Y10, Y8, Y7
+	ADDQ         $0x00000040, BX
+	LEAQ         (CX)(R10*2), CX
+	SUBQ         $0x02, AX
+	JCC          stepsS
+
+restS:
+	ADDQ         $0x02, AX
+	JZ           storeS
+	VBROADCASTSS (CX), Y8
+	VPMOVZXWD    (BX), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VFMADD231PS  Y11, Y8, Y0
+	VPMOVZXWD    16(BX), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y8, Y1
+	VPMOVZXWD    (BX)(R11*1), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VFMADD231PS  Y13, Y8, Y2
+	VPMOVZXWD    16(BX)(R11*1), Y14
+	VPSLLD       $0x10, Y14, Y14
+	VFMADD231PS  Y14, Y8, Y3
+	VPMOVZXWD    (BX)(R11*2), Y15
+	VPSLLD       $0x10, Y15, Y15
+	VFMADD231PS  Y15, Y8, Y4
+	VPMOVZXWD    16(BX)(R11*2), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VPMOVZXWD    (BX)(R15*1), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VPMOVZXWD    16(BX)(R15*1), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VFMADD231PS  Y11, Y8, Y7
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	VMOVUPS Y2, 64(DX)
+	VMOVUPS Y3, 96(DX)
+	VMOVUPS Y4, 128(DX)
+	VMOVUPS Y5, 160(DX)
+	VMOVUPS Y6, 192(DX)
+	VMOVUPS Y7, 224(DX)
+	ADDQ    $0x00000100, DI
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x04, R13
+	JCC     several
+
+few:
+	ADDQ $0x04, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
@@ -9282,20 +9412,20 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD    (BX), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(BX), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VPMOVZXWD    32(BX), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VPMOVZXWD    48(BX), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS (CX), Y2
+	VPMOVZXWD    (BX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VPMOVZXWD    16(BX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VFMADD231PS  Y4, Y2, Y1
+	VBROADCASTSS (CX)(R10*1), Y2
+	VPMOVZXWD    32(BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VFMADD231PS  Y5, Y2, Y0
+	VPMOVZXWD    48(BX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VFMADD231PS  Y6, Y2, Y1
 	ADDQ         $0x00000040, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -9304,22 +9434,24 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VPMOVZXWD    (BX), Y8
+	VBROADCASTSS (CX), Y2
+	VPMOVZXWD    (BX), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VFMADD231PS  Y7, Y2, Y0
+	VPMOVZXWD    16(BX), Y8
 	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(BX), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
+	VFMADD231PS  Y8, Y2, Y1
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
@@ -9335,6 +9467,110 @@ TEXT ·linearBF16M2AVX2(SB), $160-64
 	MOVQ k+48(FP), R12
 	MOVQ groups+56(FP), R13
 	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x02, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	VPXOR   Y4, Y4, Y4
+	VPXOR   Y5, Y5, Y5
+	VPXOR   Y6, Y6, Y6
+	VPXOR   Y7, Y7, Y7
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VPMOVZXWD    (BX), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y2
+	VPMOVZXWD    16(BX), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VFMADD231PS  Y11, Y8, Y1
+	VFMADD231PS  Y11, Y9, Y3
+	VPMOVZXWD    (BX)(R11*1), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y8, Y4
+	VFMADD231PS  Y12, Y9, Y6
+	VPMOVZXWD    16(BX)(R11*1), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VFMADD231PS  Y13, Y8, Y5
+	VFMADD231PS  Y13, Y9, Y7
+	VBROADCASTSS (CX)(R10*1), Y8
+	VBROADCASTSS 4(CX)(R10*1), Y9
+	VPMOVZXWD    32(BX), Y14
+	VPSLLD       $0x10, Y14, Y14
+	VFMADD231PS  Y14, Y8, Y0
+	VFMADD231PS  Y14, Y9, Y2
+	VPMOVZXWD    48(BX), Y15
+	VPSLLD       $0x10, Y15, Y15
+	VFMADD231PS  Y15, Y8, Y1
+	VFMADD231PS  Y15, Y9, Y3
+	VPMOVZXWD    32(BX)(R11*1), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y6
+	VPMOVZXWD    48(BX)(R11*1), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VFMADD231PS  Y11, Y8, Y5
+	VFMADD231PS  Y11, Y9, Y7
+	ADDQ         $0x00000040, BX
+	LEAQ         (CX)(R10*2), CX
+	SUBQ         $0x02, AX
+	JCC          stepsS
+
+restS:
+	ADDQ         $0x02, AX
+	JZ           storeS
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VPMOVZXWD    (BX), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y2
+	VPMOVZXWD    16(BX), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VFMADD231PS  Y13, Y8, Y1
+	VFMADD231PS  Y13, Y9, Y3
+	VPMOVZXWD    (BX)(R11*1), Y14
+	VPSLLD       $0x10, Y14, Y14
+	VFMADD231PS  Y14, Y8, Y4
+	VFMADD231PS  Y14, Y9, Y6
+	VPMOVZXWD    16(BX)(R11*1), Y15
+	VPSLLD       $0x10, Y15, Y15
+	VFMADD231PS  Y15, Y8, Y5
+	VFMADD231PS  Y15, Y9, Y7
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	VMOVUPS Y4, 64(DX)
+	VMOVUPS Y5, 96(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
+	VMOVUPS Y6, 64(DX)
+	VMOVUPS Y7, 96(DX)
+	ADDQ    $0x00000080, DI
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x02, R13
+	JCC     several
+
+few:
+	ADDQ $0x02, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
@@ -9349,26 +9585,26 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD    (BX), Y8
+	VBROADCASTSS (CX), Y4
+	VBROADCASTSS 4(CX), Y5
+	VPMOVZXWD    (BX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y2
+	VPMOVZXWD    16(BX), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VFMADD231PS  Y7, Y4, Y1
+	VFMADD231PS  Y7, Y5, Y3
+	VBROADCASTSS (CX)(R10*1), Y4
+	VBROADCASTSS 4(CX)(R10*1), Y5
+	VPMOVZXWD    32(BX), Y8
 	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(BX), Y9
+	VFMADD231PS  Y8, Y4, Y0
+	VFMADD231PS  Y8, Y5, Y2
+	VPMOVZXWD    48(BX), Y9
 	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VPMOVZXWD    32(BX), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VPMOVZXWD    48(BX), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
-	VBROADCASTSS 4(CX)(R10*1), Y13
-	VFMADD231PS  Y10, Y13, Y2
-	VFMADD231PS  Y11, Y13, Y3
+	VFMADD231PS  Y9, Y4, Y1
+	VFMADD231PS  Y9, Y5, Y3
 	ADDQ         $0x00000040, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -9377,28 +9613,30 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VPMOVZXWD    (BX), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(BX), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
+	VBROADCASTSS (CX), Y4
+	VBROADCASTSS 4(CX), Y5
+	VPMOVZXWD    (BX), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VFMADD231PS  Y10, Y4, Y0
+	VFMADD231PS  Y10, Y5, Y2
+	VPMOVZXWD    16(BX), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VFMADD231PS  Y11, Y4, Y1
+	VFMADD231PS  Y11, Y5, Y3
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
@@ -9430,32 +9668,32 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD    (BX), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(BX), Y9
+	VBROADCASTSS (CX), Y6
+	VBROADCASTSS 4(CX), Y7
+	VBROADCASTSS 8(CX), Y8
+	VPMOVZXWD    (BX), Y9
 	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
-	VPMOVZXWD    32(BX), Y10
+	VFMADD231PS  Y9, Y6, Y0
+	VFMADD231PS  Y9, Y7, Y2
+	VFMADD231PS  Y9, Y8, Y4
+	VPMOVZXWD    16(BX), Y10
 	VPSLLD       $0x10, Y10, Y10
-	VPMOVZXWD    48(BX), Y11
+	VFMADD231PS  Y10, Y6, Y1
+	VFMADD231PS  Y10, Y7, Y3
+	VFMADD231PS  Y10, Y8, Y5
+	VBROADCASTSS (CX)(R10*1), Y6
+	VBROADCASTSS 4(CX)(R10*1), Y7
+	VBROADCASTSS 8(CX)(R10*1), Y8
+	VPMOVZXWD    32(BX), Y11
 	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
-	VBROADCASTSS 4(CX)(R10*1), Y13
-	VFMADD231PS  Y10, Y13, Y2
-	VFMADD231PS  Y11, Y13, Y3
-	VBROADCASTSS 8(CX)(R10*1), Y14
-	VFMADD231PS  Y10, Y14, Y4
-	VFMADD231PS  Y11, Y14, Y5
+	VFMADD231PS  Y11, Y6, Y0
+	VFMADD231PS  Y11, Y7, Y2
+	VFMADD231PS  Y11, Y8, Y4
+	VPMOVZXWD    48(BX), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y6, Y1
+	VFMADD231PS  Y12, Y7, Y3
+	VFMADD231PS  Y12, Y8, Y5
 	ADDQ         $0x00000040, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -9464,30 +9702,30 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VPMOVZXWD    (BX), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(BX), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
+	VBROADCASTSS (CX), Y6
+	VBROADCASTSS 4(CX), Y7
+	VBROADCASTSS 8(CX), Y8
+	VPMOVZXWD    (BX), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VFMADD231PS  Y13, Y6, Y0
+	VFMADD231PS  Y13, Y7, Y2
+	VFMADD231PS  Y13, Y8, Y4
+	VPMOVZXWD    16(BX), Y14
+	VPSLLD       $0x10, Y14, Y14
+	VFMADD231PS  Y14, Y6, Y1
+	VFMADD231PS  Y14, Y7, Y3
+	VFMADD231PS  Y14, Y8, Y5
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y4, (CX)
-	VMOVUPS Y5, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y4, (DX)
+	VMOVUPS Y5, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -9525,38 +9763,38 @@ group:
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD    (BX), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(BX), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
-	VBROADCASTSS 12(CX), Y15
-	VFMADD231PS  Y8, Y15, Y6
-	VFMADD231PS  Y9, Y15, Y7
-	VPMOVZXWD    32(BX), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VPMOVZXWD    48(BX), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS (CX)(R10*1), Y12
-	VFMADD231PS  Y10, Y12, Y0
-	VFMADD231PS  Y11, Y12, Y1
-	VBROADCASTSS 4(CX)(R10*1), Y13
-	VFMADD231PS  Y10, Y13, Y2
-	VFMADD231PS  Y11, Y13, Y3
-	VBROADCASTSS 8(CX)(R10*1), Y14
-	VFMADD231PS  Y10, Y14, Y4
-	VFMADD231PS  Y11, Y14, Y5
-	VBROADCASTSS 12(CX)(R10*1), Y15
-	VFMADD231PS  Y10, Y15, Y6
-	VFMADD231PS  Y11, Y15, Y7
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VBROADCASTSS 8(CX), Y10
+	VBROADCASTSS 12(CX), Y11
+	VPMOVZXWD    (BX), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y2
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y6
+	VPMOVZXWD    16(BX), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VFMADD231PS  Y13, Y8, Y1
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y5
+	VFMADD231PS  Y13, Y11, Y7
+	VBROADCASTSS (CX)(R10*1), Y8
+	VBROADCASTSS 4(CX)(R10*1), Y9
+	VBROADCASTSS 8(CX)(R10*1), Y10
+	VBROADCASTSS 12(CX)(R10*1), Y11
+	VPMOVZXWD    32(BX), Y14
+	VPSLLD       $0x10, Y14, Y14
+	VFMADD231PS  Y14, Y8, Y0
+	VFMADD231PS  Y14, Y9, Y2
+	VFMADD231PS  Y14, Y10, Y4
+	VFMADD231PS  Y14, Y11, Y6
+	VPMOVZXWD    48(BX), Y15
+	VPSLLD       $0x10, Y15, Y15
+	VFMADD231PS  Y15, Y8, Y1
+	VFMADD231PS  Y15, Y9, Y3
+	VFMADD231PS  Y15, Y10, Y5
+	VFMADD231PS  Y15, Y11, Y7
 	ADDQ         $0x00000040, BX
 	LEAQ         (CX)(R10*2), CX
 	SUBQ         $0x02, AX
@@ -9565,36 +9803,36 @@ steps:
 rest:
 	ADDQ         $0x02, AX
 	JZ           store
-	VPMOVZXWD    (BX), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(BX), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (CX), Y12
-	VFMADD231PS  Y8, Y12, Y0
-	VFMADD231PS  Y9, Y12, Y1
-	VBROADCASTSS 4(CX), Y13
-	VFMADD231PS  Y8, Y13, Y2
-	VFMADD231PS  Y9, Y13, Y3
-	VBROADCASTSS 8(CX), Y14
-	VFMADD231PS  Y8, Y14, Y4
-	VFMADD231PS  Y9, Y14, Y5
-	VBROADCASTSS 12(CX), Y15
-	VFMADD231PS  Y8, Y15, Y6
-	VFMADD231PS  Y9, Y15, Y7
+	VBROADCASTSS (CX), Y8
+	VBROADCASTSS 4(CX), Y9
+	VBROADCASTSS 8(CX), Y10
+	VBROADCASTSS 12(CX), Y11
+	VPMOVZXWD    (BX), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VFMADD231PS  Y12, Y8, Y0
+	VFMADD231PS  Y12, Y9, Y2
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y6
+	VPMOVZXWD    16(BX), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VFMADD231PS  Y13, Y8, Y1
+	VFMADD231PS  Y13, Y9, Y3
+	VFMADD231PS  Y13, Y10, Y5
+	VFMADD231PS  Y13, Y11, Y7
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Y0, (CX)
-	VMOVUPS Y1, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y2, (CX)
-	VMOVUPS Y3, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y4, (CX)
-	VMOVUPS Y5, 32(CX)
-	ADDQ    SI, CX
-	VMOVUPS Y6, (CX)
-	VMOVUPS Y7, 32(CX)
+	MOVQ    DI, DX
+	VMOVUPS Y0, (DX)
+	VMOVUPS Y1, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y2, (DX)
+	VMOVUPS Y3, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y4, (DX)
+	VMOVUPS Y5, 32(DX)
+	ADDQ    SI, DX
+	VMOVUPS Y6, (DX)
+	VMOVUPS Y7, 32(DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13

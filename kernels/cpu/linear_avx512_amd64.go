@@ -4,511 +4,481 @@
 
 package cpu
 
-// linearQ4_0M1AVX512 computes row groups of Q4_0 weights for 1 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_0M1AVX512 computes row groups of Q4_0 weights for 1 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_0M2AVX512 computes row groups of Q4_0 weights for 2 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_0M2AVX512 computes row groups of Q4_0 weights for 2 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_0M3AVX512 computes row groups of Q4_0 weights for 3 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_0M3AVX512 computes row groups of Q4_0 weights for 3 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_0M4AVX512 computes row groups of Q4_0 weights for 4 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_0M4AVX512 computes row groups of Q4_0 weights for 4 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_0M5AVX512 computes row groups of Q4_0 weights for 5 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_0M5AVX512 computes row groups of Q4_0 weights for 5 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_0M6AVX512 computes row groups of Q4_0 weights for 6 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_0M6AVX512 computes row groups of Q4_0 weights for 6 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_0M7AVX512 computes row groups of Q4_0 weights for 7 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_0M7AVX512 computes row groups of Q4_0 weights for 7 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_0M8AVX512 computes row groups of Q4_0 weights for 8 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_0M8AVX512 computes row groups of Q4_0 weights for 8 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_1M1AVX512 computes row groups of Q4_1 weights for 1 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_1M1AVX512 computes row groups of Q4_1 weights for 1 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_1M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_1M2AVX512 computes row groups of Q4_1 weights for 2 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_1M2AVX512 computes row groups of Q4_1 weights for 2 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_1M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_1M3AVX512 computes row groups of Q4_1 weights for 3 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_1M3AVX512 computes row groups of Q4_1 weights for 3 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_1M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_1M4AVX512 computes row groups of Q4_1 weights for 4 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_1M4AVX512 computes row groups of Q4_1 weights for 4 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_1M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_1M5AVX512 computes row groups of Q4_1 weights for 5 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_1M5AVX512 computes row groups of Q4_1 weights for 5 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_1M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_1M6AVX512 computes row groups of Q4_1 weights for 6 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_1M6AVX512 computes row groups of Q4_1 weights for 6 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_1M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_1M7AVX512 computes row groups of Q4_1 weights for 7 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_1M7AVX512 computes row groups of Q4_1 weights for 7 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_1M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_1M8AVX512 computes row groups of Q4_1 weights for 8 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_1M8AVX512 computes row groups of Q4_1 weights for 8 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_1M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_1M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_KM1AVX512 computes row groups of Q4_K weights for 1 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_KM1AVX512 computes row groups of Q4_K weights for 1 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_KM2AVX512 computes row groups of Q4_K weights for 2 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_KM2AVX512 computes row groups of Q4_K weights for 2 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_KM3AVX512 computes row groups of Q4_K weights for 3 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_KM3AVX512 computes row groups of Q4_K weights for 3 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_KM4AVX512 computes row groups of Q4_K weights for 4 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_KM4AVX512 computes row groups of Q4_K weights for 4 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_KM5AVX512 computes row groups of Q4_K weights for 5 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_KM5AVX512 computes row groups of Q4_K weights for 5 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_KM6AVX512 computes row groups of Q4_K weights for 6 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_KM6AVX512 computes row groups of Q4_K weights for 6 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_KM7AVX512 computes row groups of Q4_K weights for 7 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_KM7AVX512 computes row groups of Q4_K weights for 7 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ4_KM8AVX512 computes row groups of Q4_K weights for 8 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ4_KM8AVX512 computes row groups of Q4_K weights for 8 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ4_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ4_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_0M1AVX512 computes row groups of Q5_0 weights for 1 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_0M1AVX512 computes row groups of Q5_0 weights for 1 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_0M2AVX512 computes row groups of Q5_0 weights for 2 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_0M2AVX512 computes row groups of Q5_0 weights for 2 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_0M3AVX512 computes row groups of Q5_0 weights for 3 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_0M3AVX512 computes row groups of Q5_0 weights for 3 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_0M4AVX512 computes row groups of Q5_0 weights for 4 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_0M4AVX512 computes row groups of Q5_0 weights for 4 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_0M5AVX512 computes row groups of Q5_0 weights for 5 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_0M5AVX512 computes row groups of Q5_0 weights for 5 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_0M6AVX512 computes row groups of Q5_0 weights for 6 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_0M6AVX512 computes row groups of Q5_0 weights for 6 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_0M7AVX512 computes row groups of Q5_0 weights for 7 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_0M7AVX512 computes row groups of Q5_0 weights for 7 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_0M8AVX512 computes row groups of Q5_0 weights for 8 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_0M8AVX512 computes row groups of Q5_0 weights for 8 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_1M1AVX512 computes row groups of Q5_1 weights for 1 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_1M1AVX512 computes row groups of Q5_1 weights for 1 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_1M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_1M2AVX512 computes row groups of Q5_1 weights for 2 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_1M2AVX512 computes row groups of Q5_1 weights for 2 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_1M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_1M3AVX512 computes row groups of Q5_1 weights for 3 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_1M3AVX512 computes row groups of Q5_1 weights for 3 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_1M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_1M4AVX512 computes row groups of Q5_1 weights for 4 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_1M4AVX512 computes row groups of Q5_1 weights for 4 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_1M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_1M5AVX512 computes row groups of Q5_1 weights for 5 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_1M5AVX512 computes row groups of Q5_1 weights for 5 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_1M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_1M6AVX512 computes row groups of Q5_1 weights for 6 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_1M6AVX512 computes row groups of Q5_1 weights for 6 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_1M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_1M7AVX512 computes row groups of Q5_1 weights for 7 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_1M7AVX512 computes row groups of Q5_1 weights for 7 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_1M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_1M8AVX512 computes row groups of Q5_1 weights for 8 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_1M8AVX512 computes row groups of Q5_1 weights for 8 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_1M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_1M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_KM1AVX512 computes row groups of Q5_K weights for 1 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_KM1AVX512 computes row groups of Q5_K weights for 1 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_KM2AVX512 computes row groups of Q5_K weights for 2 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_KM2AVX512 computes row groups of Q5_K weights for 2 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_KM3AVX512 computes row groups of Q5_K weights for 3 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_KM3AVX512 computes row groups of Q5_K weights for 3 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_KM4AVX512 computes row groups of Q5_K weights for 4 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_KM4AVX512 computes row groups of Q5_K weights for 4 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_KM5AVX512 computes row groups of Q5_K weights for 5 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_KM5AVX512 computes row groups of Q5_K weights for 5 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_KM6AVX512 computes row groups of Q5_K weights for 6 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_KM6AVX512 computes row groups of Q5_K weights for 6 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_KM7AVX512 computes row groups of Q5_K weights for 7 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_KM7AVX512 computes row groups of Q5_K weights for 7 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ5_KM8AVX512 computes row groups of Q5_K weights for 8 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ5_KM8AVX512 computes row groups of Q5_K weights for 8 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ5_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ5_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ6_KM1AVX512 computes row groups of Q6_K weights for 1 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ6_KM1AVX512 computes row groups of Q6_K weights for 1 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ6_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ6_KM2AVX512 computes row groups of Q6_K weights for 2 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ6_KM2AVX512 computes row groups of Q6_K weights for 2 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ6_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ6_KM3AVX512 computes row groups of Q6_K weights for 3 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ6_KM3AVX512 computes row groups of Q6_K weights for 3 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ6_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ6_KM4AVX512 computes row groups of Q6_K weights for 4 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ6_KM4AVX512 computes row groups of Q6_K weights for 4 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ6_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ6_KM5AVX512 computes row groups of Q6_K weights for 5 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ6_KM5AVX512 computes row groups of Q6_K weights for 5 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ6_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ6_KM6AVX512 computes row groups of Q6_K weights for 6 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ6_KM6AVX512 computes row groups of Q6_K weights for 6 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ6_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ6_KM7AVX512 computes row groups of Q6_K weights for 7 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ6_KM7AVX512 computes row groups of Q6_K weights for 7 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ6_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ6_KM8AVX512 computes row groups of Q6_K weights for 8 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ6_KM8AVX512 computes row groups of Q6_K weights for 8 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ6_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ6_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ8_0M1AVX512 computes row groups of Q8_0 weights for 1 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ8_0M1AVX512 computes row groups of Q8_0 weights for 1 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ8_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ8_0M2AVX512 computes row groups of Q8_0 weights for 2 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ8_0M2AVX512 computes row groups of Q8_0 weights for 2 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ8_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ8_0M3AVX512 computes row groups of Q8_0 weights for 3 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ8_0M3AVX512 computes row groups of Q8_0 weights for 3 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ8_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ8_0M4AVX512 computes row groups of Q8_0 weights for 4 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ8_0M4AVX512 computes row groups of Q8_0 weights for 4 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ8_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ8_0M5AVX512 computes row groups of Q8_0 weights for 5 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ8_0M5AVX512 computes row groups of Q8_0 weights for 5 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ8_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ8_0M6AVX512 computes row groups of Q8_0 weights for 6 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ8_0M6AVX512 computes row groups of Q8_0 weights for 6 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ8_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ8_0M7AVX512 computes row groups of Q8_0 weights for 7 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ8_0M7AVX512 computes row groups of Q8_0 weights for 7 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ8_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearQ8_0M8AVX512 computes row groups of Q8_0 weights for 8 tokens. Strides and the place of
-// the scales are in bytes.
+// linearQ8_0M8AVX512 computes row groups of Q8_0 weights for 8 tokens. yStride is in bytes.
 //
 //go:noescape
-func linearQ8_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+func linearQ8_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 
-// linearF32M1AVX512 computes row groups of F32 weights for 1 tokens. Strides are in bytes.
+// linearF32M1AVX512 computes row groups of F32 weights for 1 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF32M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF32M1AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF32M2AVX512 computes row groups of F32 weights for 2 tokens. Strides are in bytes.
+// linearF32M2AVX512 computes row groups of F32 weights for 2 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF32M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF32M2AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF32M3AVX512 computes row groups of F32 weights for 3 tokens. Strides are in bytes.
+// linearF32M3AVX512 computes row groups of F32 weights for 3 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF32M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF32M3AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF32M4AVX512 computes row groups of F32 weights for 4 tokens. Strides are in bytes.
+// linearF32M4AVX512 computes row groups of F32 weights for 4 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF32M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF32M4AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF32M5AVX512 computes row groups of F32 weights for 5 tokens. Strides are in bytes.
+// linearF32M5AVX512 computes row groups of F32 weights for 5 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF32M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF32M5AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF32M6AVX512 computes row groups of F32 weights for 6 tokens. Strides are in bytes.
+// linearF32M6AVX512 computes row groups of F32 weights for 6 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF32M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF32M6AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF32M7AVX512 computes row groups of F32 weights for 7 tokens. Strides are in bytes.
+// linearF32M7AVX512 computes row groups of F32 weights for 7 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF32M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF32M7AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF32M8AVX512 computes row groups of F32 weights for 8 tokens. Strides are in bytes.
+// linearF32M8AVX512 computes row groups of F32 weights for 8 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF32M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF32M8AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF16M1AVX512 computes row groups of F16 weights for 1 tokens. Strides are in bytes.
+// linearF16M1AVX512 computes row groups of F16 weights for 1 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF16M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF16M1AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF16M2AVX512 computes row groups of F16 weights for 2 tokens. Strides are in bytes.
+// linearF16M2AVX512 computes row groups of F16 weights for 2 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF16M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF16M2AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF16M3AVX512 computes row groups of F16 weights for 3 tokens. Strides are in bytes.
+// linearF16M3AVX512 computes row groups of F16 weights for 3 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF16M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF16M3AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF16M4AVX512 computes row groups of F16 weights for 4 tokens. Strides are in bytes.
+// linearF16M4AVX512 computes row groups of F16 weights for 4 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF16M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF16M4AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF16M5AVX512 computes row groups of F16 weights for 5 tokens. Strides are in bytes.
+// linearF16M5AVX512 computes row groups of F16 weights for 5 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF16M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF16M5AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF16M6AVX512 computes row groups of F16 weights for 6 tokens. Strides are in bytes.
+// linearF16M6AVX512 computes row groups of F16 weights for 6 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF16M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF16M6AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF16M7AVX512 computes row groups of F16 weights for 7 tokens. Strides are in bytes.
+// linearF16M7AVX512 computes row groups of F16 weights for 7 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF16M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF16M7AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearF16M8AVX512 computes row groups of F16 weights for 8 tokens. Strides are in bytes.
+// linearF16M8AVX512 computes row groups of F16 weights for 8 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearF16M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearF16M8AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearBF16M1AVX512 computes row groups of BF16 weights for 1 tokens. Strides are in bytes.
+// linearBF16M1AVX512 computes row groups of BF16 weights for 1 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearBF16M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearBF16M1AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearBF16M2AVX512 computes row groups of BF16 weights for 2 tokens. Strides are in bytes.
+// linearBF16M2AVX512 computes row groups of BF16 weights for 2 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearBF16M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearBF16M2AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearBF16M3AVX512 computes row groups of BF16 weights for 3 tokens. Strides are in bytes.
+// linearBF16M3AVX512 computes row groups of BF16 weights for 3 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearBF16M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearBF16M3AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearBF16M4AVX512 computes row groups of BF16 weights for 4 tokens. Strides are in bytes.
+// linearBF16M4AVX512 computes row groups of BF16 weights for 4 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearBF16M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearBF16M4AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearBF16M5AVX512 computes row groups of BF16 weights for 5 tokens. Strides are in bytes.
+// linearBF16M5AVX512 computes row groups of BF16 weights for 5 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearBF16M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearBF16M5AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearBF16M6AVX512 computes row groups of BF16 weights for 6 tokens. Strides are in bytes.
+// linearBF16M6AVX512 computes row groups of BF16 weights for 6 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearBF16M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearBF16M6AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearBF16M7AVX512 computes row groups of BF16 weights for 7 tokens. Strides are in bytes.
+// linearBF16M7AVX512 computes row groups of BF16 weights for 7 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearBF16M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearBF16M7AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// linearBF16M8AVX512 computes row groups of BF16 weights for 8 tokens. Strides are in bytes.
+// linearBF16M8AVX512 computes row groups of BF16 weights for 8 tokens of a tile of some
+// number of tokens; x is where theirs begin. Strides are in bytes.
 //
 //go:noescape
-func linearBF16M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+func linearBF16M8AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 
-// probeAVX512 runs 16 independent VPDPBUSD n times, the roof of the benchmarks.
+// probeDotAVX512 runs 16 independent VPDPBUSD n times.
 //
 //go:noescape
-func probeAVX512(n uintptr)
+func probeDotAVX512(n uintptr)
+
+// probeFMAAVX512 runs 16 independent FMAs n times.
+//
+//go:noescape
+func probeFMAAVX512(n uintptr)
+
+// probeReadAVX2 reads n bytes, a multiple of 256.
+//
+//go:noescape
+func probeReadAVX2(x *byte, n uintptr)

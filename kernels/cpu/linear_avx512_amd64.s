@@ -2,23 +2,19 @@
 
 //go:build amd64 && !noasm
 
-// func linearQ4_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_0M1AVX512(SB), $160-64
+TEXT ·linearQ4_0M1AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -41,7 +37,7 @@ block:
 	VPSRLW        $0x04, Z3, Z7
 	VPANDD        Z18, Z3, Z3
 	VPANDD        Z18, Z7, Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     256(BX), Z16
 	VPSLLD.BCST   $0x03, 40(CX), Z20
 	VPDPBUSD.BCST (CX), Z0, Z20
 	VPDPBUSD.BCST 4(CX), Z1, Z20
@@ -54,37 +50,31 @@ block:
 	VCVTDQ2PS     Z20, Z20
 	VMULPS.BCST   32(CX), Z20, Z20
 	VFMADD231PS   Z16, Z20, Z8
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000120, BX
 	ADDQ          $0x00000030, CX
 	DECQ          AX
 	JNZ           block
 	MOVQ          DI, CX
 	VMOVUPS       Z8, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ4_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_0M2AVX512(SB), $160-64
+TEXT ·linearQ4_0M2AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -108,7 +98,7 @@ block:
 	VPSRLW        $0x04, Z3, Z7
 	VPANDD        Z18, Z3, Z3
 	VPANDD        Z18, Z7, Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     256(BX), Z16
 	VPSLLD.BCST   $0x03, 80(CX), Z20
 	VPSLLD.BCST   $0x03, 84(CX), Z21
 	VPDPBUSD.BCST (CX), Z0, Z20
@@ -133,8 +123,7 @@ block:
 	VCVTDQ2PS     Z21, Z21
 	VMULPS.BCST   68(CX), Z21, Z21
 	VFMADD231PS   Z16, Z21, Z9
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000120, BX
 	ADDQ          $0x00000060, CX
 	DECQ          AX
 	JNZ           block
@@ -143,29 +132,24 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z9, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ4_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_0M3AVX512(SB), $160-64
+TEXT ·linearQ4_0M3AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -190,7 +174,7 @@ block:
 	VPSRLW        $0x04, Z3, Z7
 	VPANDD        Z18, Z3, Z3
 	VPANDD        Z18, Z7, Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     256(BX), Z16
 	VPSLLD.BCST   $0x03, 120(CX), Z20
 	VPSLLD.BCST   $0x03, 124(CX), Z21
 	VPSLLD.BCST   $0x03, 128(CX), Z22
@@ -227,8 +211,7 @@ block:
 	VCVTDQ2PS     Z22, Z22
 	VMULPS.BCST   104(CX), Z22, Z22
 	VFMADD231PS   Z16, Z22, Z10
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000120, BX
 	ADDQ          $0x00000090, CX
 	DECQ          AX
 	JNZ           block
@@ -239,29 +222,24 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z10, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ4_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_0M4AVX512(SB), $160-64
+TEXT ·linearQ4_0M4AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -287,7 +265,7 @@ block:
 	VPSRLW        $0x04, Z3, Z7
 	VPANDD        Z18, Z3, Z3
 	VPANDD        Z18, Z7, Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     256(BX), Z16
 	VPSLLD.BCST   $0x03, 160(CX), Z20
 	VPSLLD.BCST   $0x03, 164(CX), Z21
 	VPSLLD.BCST   $0x03, 168(CX), Z22
@@ -336,8 +314,7 @@ block:
 	VCVTDQ2PS     Z23, Z23
 	VMULPS.BCST   140(CX), Z23, Z23
 	VFMADD231PS   Z16, Z23, Z11
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000120, BX
 	ADDQ          $0x000000c0, CX
 	DECQ          AX
 	JNZ           block
@@ -350,29 +327,24 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z11, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ4_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_0M5AVX512(SB), $160-64
+TEXT ·linearQ4_0M5AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -399,7 +371,7 @@ block:
 	VPSRLW        $0x04, Z3, Z7
 	VPANDD        Z18, Z3, Z3
 	VPANDD        Z18, Z7, Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     256(BX), Z16
 	VPSLLD.BCST   $0x03, 200(CX), Z20
 	VPSLLD.BCST   $0x03, 204(CX), Z21
 	VPSLLD.BCST   $0x03, 208(CX), Z22
@@ -460,8 +432,7 @@ block:
 	VCVTDQ2PS     Z24, Z24
 	VMULPS.BCST   176(CX), Z24, Z24
 	VFMADD231PS   Z16, Z24, Z12
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000120, BX
 	ADDQ          $0x000000f0, CX
 	DECQ          AX
 	JNZ           block
@@ -476,29 +447,24 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z12, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ4_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_0M6AVX512(SB), $160-64
+TEXT ·linearQ4_0M6AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -526,7 +492,7 @@ block:
 	VPSRLW        $0x04, Z3, Z7
 	VPANDD        Z18, Z3, Z3
 	VPANDD        Z18, Z7, Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     256(BX), Z16
 	VPSLLD.BCST   $0x03, 240(CX), Z20
 	VPSLLD.BCST   $0x03, 244(CX), Z21
 	VPSLLD.BCST   $0x03, 248(CX), Z22
@@ -599,8 +565,7 @@ block:
 	VCVTDQ2PS     Z25, Z25
 	VMULPS.BCST   212(CX), Z25, Z25
 	VFMADD231PS   Z16, Z25, Z13
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000120, BX
 	ADDQ          $0x00000120, CX
 	DECQ          AX
 	JNZ           block
@@ -617,29 +582,24 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z13, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ4_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_0M7AVX512(SB), $160-64
+TEXT ·linearQ4_0M7AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -668,7 +628,7 @@ block:
 	VPSRLW        $0x04, Z3, Z7
 	VPANDD        Z18, Z3, Z3
 	VPANDD        Z18, Z7, Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     256(BX), Z16
 	VPSLLD.BCST   $0x03, 280(CX), Z20
 	VPSLLD.BCST   $0x03, 284(CX), Z21
 	VPSLLD.BCST   $0x03, 288(CX), Z22
@@ -753,8 +713,7 @@ block:
 	VCVTDQ2PS     Z26, Z26
 	VMULPS.BCST   248(CX), Z26, Z26
 	VFMADD231PS   Z16, Z26, Z14
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000120, BX
 	ADDQ          $0x00000150, CX
 	DECQ          AX
 	JNZ           block
@@ -773,29 +732,24 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z14, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ4_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_0M8AVX512(SB), $160-64
+TEXT ·linearQ4_0M8AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -825,7 +779,7 @@ block:
 	VPSRLW        $0x04, Z3, Z7
 	VPANDD        Z18, Z3, Z3
 	VPANDD        Z18, Z7, Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     256(BX), Z16
 	VPSLLD.BCST   $0x03, 320(CX), Z20
 	VPSLLD.BCST   $0x03, 324(CX), Z21
 	VPSLLD.BCST   $0x03, 328(CX), Z22
@@ -922,8 +876,7 @@ block:
 	VCVTDQ2PS     Z27, Z27
 	VMULPS.BCST   284(CX), Z27, Z27
 	VFMADD231PS   Z16, Z27, Z15
-	ADDQ          $0x00000100, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000120, BX
 	ADDQ          $0x00000180, CX
 	DECQ          AX
 	JNZ           block
@@ -944,28 +897,24 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z15, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ4_1M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_1M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_1M1AVX512(SB), $160-64
+TEXT ·linearQ4_1M1AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -1010,28 +959,24 @@ block:
 	MOVQ             DI, CX
 	VMOVUPS          Z8, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_1M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_1M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_1M2AVX512(SB), $160-64
+TEXT ·linearQ4_1M2AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -1092,28 +1037,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z9, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_1M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_1M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_1M3AVX512(SB), $160-64
+TEXT ·linearQ4_1M3AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -1190,28 +1131,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z10, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_1M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_1M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_1M4AVX512(SB), $160-64
+TEXT ·linearQ4_1M4AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -1304,28 +1241,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z11, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_1M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_1M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_1M5AVX512(SB), $160-64
+TEXT ·linearQ4_1M5AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -1434,28 +1367,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z12, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_1M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_1M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_1M6AVX512(SB), $160-64
+TEXT ·linearQ4_1M6AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -1580,28 +1509,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z13, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_1M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_1M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_1M7AVX512(SB), $160-64
+TEXT ·linearQ4_1M7AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -1742,28 +1667,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z14, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_1M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_1M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_1M8AVX512(SB), $160-64
+TEXT ·linearQ4_1M8AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -1920,28 +1841,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z15, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_KM1AVX512(SB), $160-64
+TEXT ·linearQ4_KM1AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -1986,28 +1903,24 @@ block:
 	MOVQ             DI, CX
 	VMOVUPS          Z8, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_KM2AVX512(SB), $160-64
+TEXT ·linearQ4_KM2AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -2068,28 +1981,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z9, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_KM3AVX512(SB), $160-64
+TEXT ·linearQ4_KM3AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -2166,28 +2075,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z10, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_KM4AVX512(SB), $160-64
+TEXT ·linearQ4_KM4AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -2280,28 +2185,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z11, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_KM5AVX512(SB), $160-64
+TEXT ·linearQ4_KM5AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -2410,28 +2311,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z12, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_KM6AVX512(SB), $160-64
+TEXT ·linearQ4_KM6AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -2556,28 +2453,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z13, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_KM7AVX512(SB), $160-64
+TEXT ·linearQ4_KM7AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -2718,28 +2611,24 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z14, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ4_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ4_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI
-TEXT ·linearQ4_KM8AVX512(SB), $160-64
+TEXT ·linearQ4_KM8AVX512(SB), $160-48
 	MOVQ         y+0(FP), DI
 	MOVQ         yStride+8(FP), SI
 	MOVQ         tile+16(FP), R8
-	MOVQ         w+24(FP), R9
-	MOVQ         scales+32(FP), R10
-	MOVQ         groupStride+40(FP), R11
-	MOVQ         blocks+48(FP), R12
-	MOVQ         groups+56(FP), R13
+	MOVQ         w+24(FP), BX
+	MOVQ         blocks+32(FP), R12
+	MOVQ         groups+40(FP), R13
 	MOVL         $0x0f0f0f0f, AX
 	VPBROADCASTD AX, Z18
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -2896,27 +2785,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z15, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_0M1AVX512(SB), $160-64
+TEXT ·linearQ5_0M1AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -2931,7 +2815,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x04, 40(CX), Z20
 	VPDPBUSD.BCST (CX), Z0, Z20
 	VPDPBUSD.BCST 4(CX), Z1, Z20
@@ -2944,35 +2828,29 @@ block:
 	VCVTDQ2PS     Z20, Z20
 	VMULPS.BCST   32(CX), Z20, Z20
 	VFMADD231PS   Z16, Z20, Z8
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000030, CX
 	DECQ          AX
 	JNZ           block
 	MOVQ          DI, CX
 	VMOVUPS       Z8, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ5_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_0M2AVX512(SB), $160-64
+TEXT ·linearQ5_0M2AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -2988,7 +2866,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x04, 80(CX), Z20
 	VPSLLD.BCST   $0x04, 84(CX), Z21
 	VPDPBUSD.BCST (CX), Z0, Z20
@@ -3013,8 +2891,7 @@ block:
 	VCVTDQ2PS     Z21, Z21
 	VMULPS.BCST   68(CX), Z21, Z21
 	VFMADD231PS   Z16, Z21, Z9
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000060, CX
 	DECQ          AX
 	JNZ           block
@@ -3023,27 +2900,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z9, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ5_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_0M3AVX512(SB), $160-64
+TEXT ·linearQ5_0M3AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -3060,7 +2932,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x04, 120(CX), Z20
 	VPSLLD.BCST   $0x04, 124(CX), Z21
 	VPSLLD.BCST   $0x04, 128(CX), Z22
@@ -3097,8 +2969,7 @@ block:
 	VCVTDQ2PS     Z22, Z22
 	VMULPS.BCST   104(CX), Z22, Z22
 	VFMADD231PS   Z16, Z22, Z10
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000090, CX
 	DECQ          AX
 	JNZ           block
@@ -3109,27 +2980,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z10, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ5_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_0M4AVX512(SB), $160-64
+TEXT ·linearQ5_0M4AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -3147,7 +3013,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x04, 160(CX), Z20
 	VPSLLD.BCST   $0x04, 164(CX), Z21
 	VPSLLD.BCST   $0x04, 168(CX), Z22
@@ -3196,8 +3062,7 @@ block:
 	VCVTDQ2PS     Z23, Z23
 	VMULPS.BCST   140(CX), Z23, Z23
 	VFMADD231PS   Z16, Z23, Z11
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x000000c0, CX
 	DECQ          AX
 	JNZ           block
@@ -3210,27 +3075,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z11, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ5_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_0M5AVX512(SB), $160-64
+TEXT ·linearQ5_0M5AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -3249,7 +3109,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x04, 200(CX), Z20
 	VPSLLD.BCST   $0x04, 204(CX), Z21
 	VPSLLD.BCST   $0x04, 208(CX), Z22
@@ -3310,8 +3170,7 @@ block:
 	VCVTDQ2PS     Z24, Z24
 	VMULPS.BCST   176(CX), Z24, Z24
 	VFMADD231PS   Z16, Z24, Z12
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x000000f0, CX
 	DECQ          AX
 	JNZ           block
@@ -3326,27 +3185,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z12, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ5_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_0M6AVX512(SB), $160-64
+TEXT ·linearQ5_0M6AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -3366,7 +3220,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x04, 240(CX), Z20
 	VPSLLD.BCST   $0x04, 244(CX), Z21
 	VPSLLD.BCST   $0x04, 248(CX), Z22
@@ -3439,8 +3293,7 @@ block:
 	VCVTDQ2PS     Z25, Z25
 	VMULPS.BCST   212(CX), Z25, Z25
 	VFMADD231PS   Z16, Z25, Z13
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000120, CX
 	DECQ          AX
 	JNZ           block
@@ -3457,27 +3310,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z13, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ5_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_0M7AVX512(SB), $160-64
+TEXT ·linearQ5_0M7AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -3498,7 +3346,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x04, 280(CX), Z20
 	VPSLLD.BCST   $0x04, 284(CX), Z21
 	VPSLLD.BCST   $0x04, 288(CX), Z22
@@ -3583,8 +3431,7 @@ block:
 	VCVTDQ2PS     Z26, Z26
 	VMULPS.BCST   248(CX), Z26, Z26
 	VFMADD231PS   Z16, Z26, Z14
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000150, CX
 	DECQ          AX
 	JNZ           block
@@ -3603,27 +3450,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z14, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ5_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_0M8AVX512(SB), $160-64
+TEXT ·linearQ5_0M8AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -3645,7 +3487,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x04, 320(CX), Z20
 	VPSLLD.BCST   $0x04, 324(CX), Z21
 	VPSLLD.BCST   $0x04, 328(CX), Z22
@@ -3742,8 +3584,7 @@ block:
 	VCVTDQ2PS     Z27, Z27
 	VMULPS.BCST   284(CX), Z27, Z27
 	VFMADD231PS   Z16, Z27, Z15
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000180, CX
 	DECQ          AX
 	JNZ           block
@@ -3764,26 +3605,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z15, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ5_1M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_1M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_1M1AVX512(SB), $160-64
+TEXT ·linearQ5_1M1AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -3820,26 +3657,22 @@ block:
 	MOVQ             DI, CX
 	VMOVUPS          Z8, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_1M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_1M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_1M2AVX512(SB), $160-64
+TEXT ·linearQ5_1M2AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -3892,26 +3725,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z9, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_1M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_1M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_1M3AVX512(SB), $160-64
+TEXT ·linearQ5_1M3AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -3980,26 +3809,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z10, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_1M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_1M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_1M4AVX512(SB), $160-64
+TEXT ·linearQ5_1M4AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -4084,26 +3909,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z11, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_1M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_1M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_1M5AVX512(SB), $160-64
+TEXT ·linearQ5_1M5AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -4204,26 +4025,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z12, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_1M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_1M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_1M6AVX512(SB), $160-64
+TEXT ·linearQ5_1M6AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -4340,26 +4157,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z13, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_1M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_1M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_1M7AVX512(SB), $160-64
+TEXT ·linearQ5_1M7AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -4492,26 +4305,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z14, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_1M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_1M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_1M8AVX512(SB), $160-64
+TEXT ·linearQ5_1M8AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -4660,26 +4469,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z15, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_KM1AVX512(SB), $160-64
+TEXT ·linearQ5_KM1AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -4716,26 +4521,22 @@ block:
 	MOVQ             DI, CX
 	VMOVUPS          Z8, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_KM2AVX512(SB), $160-64
+TEXT ·linearQ5_KM2AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -4788,26 +4589,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z9, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_KM3AVX512(SB), $160-64
+TEXT ·linearQ5_KM3AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -4876,26 +4673,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z10, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_KM4AVX512(SB), $160-64
+TEXT ·linearQ5_KM4AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -4980,26 +4773,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z11, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_KM5AVX512(SB), $160-64
+TEXT ·linearQ5_KM5AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -5100,26 +4889,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z12, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_KM6AVX512(SB), $160-64
+TEXT ·linearQ5_KM6AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -5236,26 +5021,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z13, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_KM7AVX512(SB), $160-64
+TEXT ·linearQ5_KM7AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -5388,26 +5169,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z14, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ5_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ5_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ5_KM8AVX512(SB), $160-64
+TEXT ·linearQ5_KM8AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -5556,26 +5333,22 @@ block:
 	ADDQ             SI, CX
 	VMOVUPS          Z15, (CX)
 	ADDQ             $0x00000040, DI
-	ADDQ             R11, R9
 	DECQ             R13
 	JNZ              group
 	VZEROUPPER
 	RET
 
-// func linearQ6_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ6_KM1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ6_KM1AVX512(SB), $160-64
+TEXT ·linearQ6_KM1AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -5617,26 +5390,22 @@ block:
 	MOVQ          DI, CX
 	VMOVUPS       Z8, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ6_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ6_KM2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ6_KM2AVX512(SB), $160-64
+TEXT ·linearQ6_KM2AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -5699,26 +5468,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z9, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ6_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ6_KM3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ6_KM3AVX512(SB), $160-64
+TEXT ·linearQ6_KM3AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -5802,26 +5567,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z10, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ6_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ6_KM4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ6_KM4AVX512(SB), $160-64
+TEXT ·linearQ6_KM4AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -5926,26 +5687,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z11, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ6_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ6_KM5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ6_KM5AVX512(SB), $160-64
+TEXT ·linearQ6_KM5AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -6071,26 +5828,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z12, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ6_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ6_KM6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ6_KM6AVX512(SB), $160-64
+TEXT ·linearQ6_KM6AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -6237,26 +5990,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z13, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ6_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ6_KM7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ6_KM7AVX512(SB), $160-64
+TEXT ·linearQ6_KM7AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -6424,26 +6173,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z14, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ6_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ6_KM8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ6_KM8AVX512(SB), $160-64
+TEXT ·linearQ6_KM8AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -6632,27 +6377,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z15, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ8_0M1AVX512(SB), $160-64
+TEXT ·linearQ8_0M1AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -6667,7 +6407,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x07, 40(CX), Z20
 	VPDPBUSD.BCST (CX), Z0, Z20
 	VPDPBUSD.BCST 4(CX), Z1, Z20
@@ -6680,35 +6420,29 @@ block:
 	VCVTDQ2PS     Z20, Z20
 	VMULPS.BCST   32(CX), Z20, Z20
 	VFMADD231PS   Z16, Z20, Z8
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000030, CX
 	DECQ          AX
 	JNZ           block
 	MOVQ          DI, CX
 	VMOVUPS       Z8, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ8_0M2AVX512(SB), $160-64
+TEXT ·linearQ8_0M2AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -6724,7 +6458,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x07, 80(CX), Z20
 	VPSLLD.BCST   $0x07, 84(CX), Z21
 	VPDPBUSD.BCST (CX), Z0, Z20
@@ -6749,8 +6483,7 @@ block:
 	VCVTDQ2PS     Z21, Z21
 	VMULPS.BCST   68(CX), Z21, Z21
 	VFMADD231PS   Z16, Z21, Z9
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000060, CX
 	DECQ          AX
 	JNZ           block
@@ -6759,27 +6492,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z9, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ8_0M3AVX512(SB), $160-64
+TEXT ·linearQ8_0M3AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -6796,7 +6524,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x07, 120(CX), Z20
 	VPSLLD.BCST   $0x07, 124(CX), Z21
 	VPSLLD.BCST   $0x07, 128(CX), Z22
@@ -6833,8 +6561,7 @@ block:
 	VCVTDQ2PS     Z22, Z22
 	VMULPS.BCST   104(CX), Z22, Z22
 	VFMADD231PS   Z16, Z22, Z10
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000090, CX
 	DECQ          AX
 	JNZ           block
@@ -6845,27 +6572,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z10, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ8_0M4AVX512(SB), $160-64
+TEXT ·linearQ8_0M4AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -6883,7 +6605,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x07, 160(CX), Z20
 	VPSLLD.BCST   $0x07, 164(CX), Z21
 	VPSLLD.BCST   $0x07, 168(CX), Z22
@@ -6932,8 +6654,7 @@ block:
 	VCVTDQ2PS     Z23, Z23
 	VMULPS.BCST   140(CX), Z23, Z23
 	VFMADD231PS   Z16, Z23, Z11
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x000000c0, CX
 	DECQ          AX
 	JNZ           block
@@ -6946,27 +6667,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z11, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ8_0M5AVX512(SB), $160-64
+TEXT ·linearQ8_0M5AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -6985,7 +6701,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x07, 200(CX), Z20
 	VPSLLD.BCST   $0x07, 204(CX), Z21
 	VPSLLD.BCST   $0x07, 208(CX), Z22
@@ -7046,8 +6762,7 @@ block:
 	VCVTDQ2PS     Z24, Z24
 	VMULPS.BCST   176(CX), Z24, Z24
 	VFMADD231PS   Z16, Z24, Z12
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x000000f0, CX
 	DECQ          AX
 	JNZ           block
@@ -7062,27 +6777,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z12, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ8_0M6AVX512(SB), $160-64
+TEXT ·linearQ8_0M6AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -7102,7 +6812,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x07, 240(CX), Z20
 	VPSLLD.BCST   $0x07, 244(CX), Z21
 	VPSLLD.BCST   $0x07, 248(CX), Z22
@@ -7175,8 +6885,7 @@ block:
 	VCVTDQ2PS     Z25, Z25
 	VMULPS.BCST   212(CX), Z25, Z25
 	VFMADD231PS   Z16, Z25, Z13
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000120, CX
 	DECQ          AX
 	JNZ           block
@@ -7193,27 +6902,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z13, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ8_0M7AVX512(SB), $160-64
+TEXT ·linearQ8_0M7AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -7234,7 +6938,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x07, 280(CX), Z20
 	VPSLLD.BCST   $0x07, 284(CX), Z21
 	VPSLLD.BCST   $0x07, 288(CX), Z22
@@ -7319,8 +7023,7 @@ block:
 	VCVTDQ2PS     Z26, Z26
 	VMULPS.BCST   248(CX), Z26, Z26
 	VFMADD231PS   Z16, Z26, Z14
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000150, CX
 	DECQ          AX
 	JNZ           block
@@ -7339,27 +7042,22 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z14, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearQ8_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, scales uintptr, groupStride uintptr, blocks uintptr, groups uintptr)
+// func linearQ8_0M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·linearQ8_0M8AVX512(SB), $160-64
+TEXT ·linearQ8_0M8AVX512(SB), $160-48
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
 	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ scales+32(FP), R10
-	MOVQ groupStride+40(FP), R11
-	MOVQ blocks+48(FP), R12
-	MOVQ groups+56(FP), R13
+	MOVQ w+24(FP), BX
+	MOVQ blocks+32(FP), R12
+	MOVQ groups+40(FP), R13
 
 group:
-	MOVQ    R9, BX
-	LEAQ    (R9)(R10*1), DX
 	MOVQ    R8, CX
 	MOVQ    R12, AX
 	VPXORD  Z8, Z8, Z8
@@ -7381,7 +7079,7 @@ block:
 	VMOVDQU64     320(BX), Z5
 	VMOVDQU64     384(BX), Z6
 	VMOVDQU64     448(BX), Z7
-	VCVTPH2PS     (DX), Z16
+	VCVTPH2PS     512(BX), Z16
 	VPSLLD.BCST   $0x07, 320(CX), Z20
 	VPSLLD.BCST   $0x07, 324(CX), Z21
 	VPSLLD.BCST   $0x07, 328(CX), Z22
@@ -7478,8 +7176,7 @@ block:
 	VCVTDQ2PS     Z27, Z27
 	VMULPS.BCST   284(CX), Z27, Z27
 	VFMADD231PS   Z16, Z27, Z15
-	ADDQ          $0x00000200, BX
-	ADDQ          $0x00000020, DX
+	ADDQ          $0x00000220, BX
 	ADDQ          $0x00000180, CX
 	DECQ          AX
 	JNZ           block
@@ -7500,565 +7197,1192 @@ block:
 	ADDQ          SI, CX
 	VMOVUPS       Z15, (CX)
 	ADDQ          $0x00000040, DI
-	ADDQ          R11, R9
 	DECQ          R13
 	JNZ           group
 	VZEROUPPER
 	RET
 
-// func linearF32M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearF32M1AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearF32M1AVX512(SB), $160-56
+TEXT ·linearF32M1AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x04, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VMOVUPS          (BX), Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VMOVUPS          (BX)(R11*1), Z5
+	VFMADD231PS.BCST (CX), Z5, Z1
+	VMOVUPS          (BX)(R11*2), Z6
+	VFMADD231PS.BCST (CX), Z6, Z2
+	VMOVUPS          (BX)(R15*1), Z7
+	VFMADD231PS.BCST (CX), Z7, Z3
+	VMOVUPS          64(BX), Z8
+	VFMADD231PS.BCST (CX)(R10*1), Z8, Z0
+	VMOVUPS          64(BX)(R11*1), Z9
+	VFMADD231PS.BCST (CX)(R10*1), Z9, Z1
+	VMOVUPS          64(BX)(R11*2), Z10
+	VFMADD231PS.BCST (CX)(R10*1), Z10, Z2
+	VMOVUPS          64(BX)(R15*1), Z11
+	VFMADD231PS.BCST (CX)(R10*1), Z11, Z3
+	ADDQ             $0x00000080, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              stepsS
+
+restS:
+	ADDQ             $0x02, AX
+	JZ               storeS
+	VMOVUPS          (BX), Z12
+	VFMADD231PS.BCST (CX), Z12, Z0
+	VMOVUPS          (BX)(R11*1), Z13
+	VFMADD231PS.BCST (CX), Z13, Z1
+	VMOVUPS          (BX)(R11*2), Z14
+	VFMADD231PS.BCST (CX), Z14, Z2
+	VMOVUPS          (BX)(R15*1), Z15
+	VFMADD231PS.BCST (CX), Z15, Z3
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z1, 64(DX)
+	VMOVUPS Z2, 128(DX)
+	VMOVUPS Z3, 192(DX)
+	ADDQ    $0x00000100, DI
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x04, R13
+	JCC     several
+
+few:
+	ADDQ $0x04, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
+	VPXORD  Z0, Z0, Z0
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VMOVUPS          64(BX), Z1
-	VFMADD231PS.BCST 4(CX), Z1, Z8
-	VMOVUPS          128(BX), Z2
-	VFMADD231PS.BCST 8(CX), Z2, Z8
-	VMOVUPS          192(BX), Z3
-	VFMADD231PS.BCST 12(CX), Z3, Z8
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000010, CX
-	SUBQ             $0x00000004, AX
+	VMOVUPS          (BX), Z1
+	VFMADD231PS.BCST (CX), Z1, Z0
+	VMOVUPS          64(BX), Z2
+	VFMADD231PS.BCST (CX)(R10*1), Z2, Z0
+	ADDQ             $0x00000080, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
+	ADDQ             $0x02, AX
+	JZ               store
+	VMOVUPS          (BX), Z3
+	VFMADD231PS.BCST (CX), Z3, Z0
 
-single:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
+store:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    $0x00000040, DI
+	ADDQ    R11, R9
+	DECQ    R13
+	JNZ     group
+
+done:
+	VZEROUPPER
+	RET
+
+// func linearF32M2AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// Requires: AVX, AVX512F
+TEXT ·linearF32M2AVX512(SB), $160-64
+	MOVQ y+0(FP), DI
+	MOVQ yStride+8(FP), SI
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x02, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VMOVUPS          (BX), Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VFMADD231PS.BCST 4(CX), Z4, Z1
+	VMOVUPS          (BX)(R11*1), Z5
+	VFMADD231PS.BCST (CX), Z5, Z2
+	VFMADD231PS.BCST 4(CX), Z5, Z3
+	VMOVUPS          64(BX), Z6
+	VFMADD231PS.BCST (CX)(R10*1), Z6, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z6, Z1
+	VMOVUPS          64(BX)(R11*1), Z7
+	VFMADD231PS.BCST (CX)(R10*1), Z7, Z2
+	VFMADD231PS.BCST 4(CX)(R10*1), Z7, Z3
+	ADDQ             $0x00000080, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              stepsS
+
+restS:
+	ADDQ             $0x02, AX
+	JZ               storeS
+	VMOVUPS          (BX), Z8
+	VFMADD231PS.BCST (CX), Z8, Z0
+	VFMADD231PS.BCST 4(CX), Z8, Z1
+	VMOVUPS          (BX)(R11*1), Z9
+	VFMADD231PS.BCST (CX), Z9, Z2
+	VFMADD231PS.BCST 4(CX), Z9, Z3
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z2, 64(DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z3, 64(DX)
+	ADDQ    $0x00000080, DI
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x02, R13
+	JCC     several
+
+few:
+	ADDQ $0x02, R13
+	JZ   done
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     rest
+	PCALIGN $0x40
+
+steps:
+	VMOVUPS          (BX), Z2
+	VFMADD231PS.BCST (CX), Z2, Z0
+	VFMADD231PS.BCST 4(CX), Z2, Z1
+	VMOVUPS          64(BX), Z3
+	VFMADD231PS.BCST (CX)(R10*1), Z3, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z3, Z1
+	ADDQ             $0x00000080, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              steps
+
+rest:
+	ADDQ             $0x02, AX
+	JZ               store
+	VMOVUPS          (BX), Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VFMADD231PS.BCST 4(CX), Z4, Z1
+
+store:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    $0x00000040, DI
+	ADDQ    R11, R9
+	DECQ    R13
+	JNZ     group
+
+done:
+	VZEROUPPER
+	RET
+
+// func linearF32M3AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// Requires: AVX, AVX512F
+TEXT ·linearF32M3AVX512(SB), $160-64
+	MOVQ y+0(FP), DI
+	MOVQ yStride+8(FP), SI
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x02, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VMOVUPS          (BX), Z6
+	VFMADD231PS.BCST (CX), Z6, Z0
+	VFMADD231PS.BCST 4(CX), Z6, Z1
+	VFMADD231PS.BCST 8(CX), Z6, Z2
+	VMOVUPS          (BX)(R11*1), Z7
+	VFMADD231PS.BCST (CX), Z7, Z3
+	VFMADD231PS.BCST 4(CX), Z7, Z4
+	VFMADD231PS.BCST 8(CX), Z7, Z5
+	VMOVUPS          64(BX), Z8
+	VFMADD231PS.BCST (CX)(R10*1), Z8, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z8, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z8, Z2
+	VMOVUPS          64(BX)(R11*1), Z9
+	VFMADD231PS.BCST (CX)(R10*1), Z9, Z3
+	VFMADD231PS.BCST 4(CX)(R10*1), Z9, Z4
+	VFMADD231PS.BCST 8(CX)(R10*1), Z9, Z5
+	ADDQ             $0x00000080, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              stepsS
+
+restS:
+	ADDQ             $0x02, AX
+	JZ               storeS
+	VMOVUPS          (BX), Z10
+	VFMADD231PS.BCST (CX), Z10, Z0
+	VFMADD231PS.BCST 4(CX), Z10, Z1
+	VFMADD231PS.BCST 8(CX), Z10, Z2
+	VMOVUPS          (BX)(R11*1), Z11
+	VFMADD231PS.BCST (CX), Z11, Z3
+	VFMADD231PS.BCST 4(CX), Z11, Z4
+	VFMADD231PS.BCST 8(CX), Z11, Z5
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z3, 64(DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z4, 64(DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z5, 64(DX)
+	ADDQ    $0x00000080, DI
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x02, R13
+	JCC     several
+
+few:
+	ADDQ $0x02, R13
+	JZ   done
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     rest
+	PCALIGN $0x40
+
+steps:
+	VMOVUPS          (BX), Z3
+	VFMADD231PS.BCST (CX), Z3, Z0
+	VFMADD231PS.BCST 4(CX), Z3, Z1
+	VFMADD231PS.BCST 8(CX), Z3, Z2
+	VMOVUPS          64(BX), Z4
+	VFMADD231PS.BCST (CX)(R10*1), Z4, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z4, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z4, Z2
+	ADDQ             $0x00000080, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              steps
+
+rest:
+	ADDQ             $0x02, AX
+	JZ               store
+	VMOVUPS          (BX), Z5
+	VFMADD231PS.BCST (CX), Z5, Z0
+	VFMADD231PS.BCST 4(CX), Z5, Z1
+	VFMADD231PS.BCST 8(CX), Z5, Z2
+
+store:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    $0x00000040, DI
+	ADDQ    R11, R9
+	DECQ    R13
+	JNZ     group
+
+done:
+	VZEROUPPER
+	RET
+
+// func linearF32M4AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// Requires: AVX, AVX512F
+TEXT ·linearF32M4AVX512(SB), $160-64
+	MOVQ y+0(FP), DI
+	MOVQ yStride+8(FP), SI
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     rest
+	PCALIGN $0x40
+
+steps:
+	VMOVUPS          (BX), Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VFMADD231PS.BCST 4(CX), Z4, Z1
+	VFMADD231PS.BCST 8(CX), Z4, Z2
+	VFMADD231PS.BCST 12(CX), Z4, Z3
+	VMOVUPS          64(BX), Z5
+	VFMADD231PS.BCST (CX)(R10*1), Z5, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z5, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z5, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z5, Z3
+	ADDQ             $0x00000080, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              steps
+
+rest:
+	ADDQ             $0x02, AX
+	JZ               store
+	VMOVUPS          (BX), Z6
+	VFMADD231PS.BCST (CX), Z6, Z0
+	VFMADD231PS.BCST 4(CX), Z6, Z1
+	VFMADD231PS.BCST 8(CX), Z6, Z2
+	VFMADD231PS.BCST 12(CX), Z6, Z3
+
+store:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    $0x00000040, DI
+	ADDQ    R11, R9
+	DECQ    R13
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func linearF32M5AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// Requires: AVX, AVX512F
+TEXT ·linearF32M5AVX512(SB), $160-64
+	MOVQ y+0(FP), DI
+	MOVQ yStride+8(FP), SI
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     rest
+	PCALIGN $0x40
+
+steps:
+	VMOVUPS          (BX), Z5
+	VFMADD231PS.BCST (CX), Z5, Z0
+	VFMADD231PS.BCST 4(CX), Z5, Z1
+	VFMADD231PS.BCST 8(CX), Z5, Z2
+	VFMADD231PS.BCST 12(CX), Z5, Z3
+	VFMADD231PS.BCST 16(CX), Z5, Z4
+	VMOVUPS          64(BX), Z6
+	VFMADD231PS.BCST (CX)(R10*1), Z6, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z6, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z6, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z6, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z6, Z4
+	ADDQ             $0x00000080, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              steps
+
+rest:
+	ADDQ             $0x02, AX
+	JZ               store
+	VMOVUPS          (BX), Z7
+	VFMADD231PS.BCST (CX), Z7, Z0
+	VFMADD231PS.BCST 4(CX), Z7, Z1
+	VFMADD231PS.BCST 8(CX), Z7, Z2
+	VFMADD231PS.BCST 12(CX), Z7, Z3
+	VFMADD231PS.BCST 16(CX), Z7, Z4
+
+store:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
+	ADDQ    $0x00000040, DI
+	ADDQ    R11, R9
+	DECQ    R13
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func linearF32M6AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// Requires: AVX, AVX512F
+TEXT ·linearF32M6AVX512(SB), $160-64
+	MOVQ y+0(FP), DI
+	MOVQ yStride+8(FP), SI
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     rest
+	PCALIGN $0x40
+
+steps:
+	VMOVUPS          (BX), Z6
+	VFMADD231PS.BCST (CX), Z6, Z0
+	VFMADD231PS.BCST 4(CX), Z6, Z1
+	VFMADD231PS.BCST 8(CX), Z6, Z2
+	VFMADD231PS.BCST 12(CX), Z6, Z3
+	VFMADD231PS.BCST 16(CX), Z6, Z4
+	VFMADD231PS.BCST 20(CX), Z6, Z5
+	VMOVUPS          64(BX), Z7
+	VFMADD231PS.BCST (CX)(R10*1), Z7, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z7, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z7, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z7, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z7, Z4
+	VFMADD231PS.BCST 20(CX)(R10*1), Z7, Z5
+	ADDQ             $0x00000080, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              steps
+
+rest:
+	ADDQ             $0x02, AX
+	JZ               store
+	VMOVUPS          (BX), Z8
+	VFMADD231PS.BCST (CX), Z8, Z0
+	VFMADD231PS.BCST 4(CX), Z8, Z1
+	VFMADD231PS.BCST 8(CX), Z8, Z2
+	VFMADD231PS.BCST 12(CX), Z8, Z3
+	VFMADD231PS.BCST 16(CX), Z8, Z4
+	VFMADD231PS.BCST 20(CX), Z8, Z5
+
+store:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z5, (DX)
+	ADDQ    $0x00000040, DI
+	ADDQ    R11, R9
+	DECQ    R13
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func linearF32M7AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// Requires: AVX, AVX512F
+TEXT ·linearF32M7AVX512(SB), $160-64
+	MOVQ y+0(FP), DI
+	MOVQ yStride+8(FP), SI
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     rest
+	PCALIGN $0x40
+
+steps:
+	VMOVUPS          (BX), Z7
+	VFMADD231PS.BCST (CX), Z7, Z0
+	VFMADD231PS.BCST 4(CX), Z7, Z1
+	VFMADD231PS.BCST 8(CX), Z7, Z2
+	VFMADD231PS.BCST 12(CX), Z7, Z3
+	VFMADD231PS.BCST 16(CX), Z7, Z4
+	VFMADD231PS.BCST 20(CX), Z7, Z5
+	VFMADD231PS.BCST 24(CX), Z7, Z6
+	VMOVUPS          64(BX), Z8
+	VFMADD231PS.BCST (CX)(R10*1), Z8, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z8, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z8, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z8, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z8, Z4
+	VFMADD231PS.BCST 20(CX)(R10*1), Z8, Z5
+	VFMADD231PS.BCST 24(CX)(R10*1), Z8, Z6
+	ADDQ             $0x00000080, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              steps
+
+rest:
+	ADDQ             $0x02, AX
+	JZ               store
+	VMOVUPS          (BX), Z9
+	VFMADD231PS.BCST (CX), Z9, Z0
+	VFMADD231PS.BCST 4(CX), Z9, Z1
+	VFMADD231PS.BCST 8(CX), Z9, Z2
+	VFMADD231PS.BCST 12(CX), Z9, Z3
+	VFMADD231PS.BCST 16(CX), Z9, Z4
+	VFMADD231PS.BCST 20(CX), Z9, Z5
+	VFMADD231PS.BCST 24(CX), Z9, Z6
+
+store:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z5, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z6, (DX)
+	ADDQ    $0x00000040, DI
+	ADDQ    R11, R9
+	DECQ    R13
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func linearF32M8AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// Requires: AVX, AVX512F
+TEXT ·linearF32M8AVX512(SB), $160-64
+	MOVQ y+0(FP), DI
+	MOVQ yStride+8(FP), SI
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+
+group:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     rest
+	PCALIGN $0x40
+
+steps:
+	VMOVUPS          (BX), Z8
+	VFMADD231PS.BCST (CX), Z8, Z0
+	VFMADD231PS.BCST 4(CX), Z8, Z1
+	VFMADD231PS.BCST 8(CX), Z8, Z2
+	VFMADD231PS.BCST 12(CX), Z8, Z3
+	VFMADD231PS.BCST 16(CX), Z8, Z4
+	VFMADD231PS.BCST 20(CX), Z8, Z5
+	VFMADD231PS.BCST 24(CX), Z8, Z6
+	VFMADD231PS.BCST 28(CX), Z8, Z7
+	VMOVUPS          64(BX), Z9
+	VFMADD231PS.BCST (CX)(R10*1), Z9, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z9, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z9, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z9, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z9, Z4
+	VFMADD231PS.BCST 20(CX)(R10*1), Z9, Z5
+	VFMADD231PS.BCST 24(CX)(R10*1), Z9, Z6
+	VFMADD231PS.BCST 28(CX)(R10*1), Z9, Z7
+	ADDQ             $0x00000080, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              steps
+
+rest:
+	ADDQ             $0x02, AX
+	JZ               store
+	VMOVUPS          (BX), Z10
+	VFMADD231PS.BCST (CX), Z10, Z0
+	VFMADD231PS.BCST 4(CX), Z10, Z1
+	VFMADD231PS.BCST 8(CX), Z10, Z2
+	VFMADD231PS.BCST 12(CX), Z10, Z3
+	VFMADD231PS.BCST 16(CX), Z10, Z4
+	VFMADD231PS.BCST 20(CX), Z10, Z5
+	VFMADD231PS.BCST 24(CX), Z10, Z6
+	VFMADD231PS.BCST 28(CX), Z10, Z7
+
+store:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z5, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z6, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z7, (DX)
+	ADDQ    $0x00000040, DI
+	ADDQ    R11, R9
+	DECQ    R13
+	JNZ     group
+	VZEROUPPER
+	RET
+
+// func linearF16M1AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// Requires: AVX, AVX512F
+TEXT ·linearF16M1AVX512(SB), $160-64
+	MOVQ y+0(FP), DI
+	MOVQ yStride+8(FP), SI
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x04, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VCVTPH2PS        (BX), Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VCVTPH2PS        (BX)(R11*1), Z5
+	VFMADD231PS.BCST (CX), Z5, Z1
+	VCVTPH2PS        (BX)(R11*2), Z6
+	VFMADD231PS.BCST (CX), Z6, Z2
+	VCVTPH2PS        (BX)(R15*1), Z7
+	VFMADD231PS.BCST (CX), Z7, Z3
+	VCVTPH2PS        32(BX), Z8
+	VFMADD231PS.BCST (CX)(R10*1), Z8, Z0
+	VCVTPH2PS        32(BX)(R11*1), Z9
+	VFMADD231PS.BCST (CX)(R10*1), Z9, Z1
+	VCVTPH2PS        32(BX)(R11*2), Z10
+	VFMADD231PS.BCST (CX)(R10*1), Z10, Z2
+	VCVTPH2PS        32(BX)(R15*1), Z11
+	VFMADD231PS.BCST (CX)(R10*1), Z11, Z3
 	ADDQ             $0x00000040, BX
-	ADDQ             $0x00000004, CX
-	DECQ             AX
-	JNZ              single
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              stepsS
 
-store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    $0x00000040, DI
+restS:
+	ADDQ             $0x02, AX
+	JZ               storeS
+	VCVTPH2PS        (BX), Z12
+	VFMADD231PS.BCST (CX), Z12, Z0
+	VCVTPH2PS        (BX)(R11*1), Z13
+	VFMADD231PS.BCST (CX), Z13, Z1
+	VCVTPH2PS        (BX)(R11*2), Z14
+	VFMADD231PS.BCST (CX), Z14, Z2
+	VCVTPH2PS        (BX)(R15*1), Z15
+	VFMADD231PS.BCST (CX), Z15, Z3
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z1, 64(DX)
+	VMOVUPS Z2, 128(DX)
+	VMOVUPS Z3, 192(DX)
+	ADDQ    $0x00000100, DI
 	ADDQ    R11, R9
-	DECQ    R13
-	JNZ     group
-	VZEROUPPER
-	RET
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x04, R13
+	JCC     several
 
-// func linearF32M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
-// Requires: AVX, AVX512F
-TEXT ·linearF32M2AVX512(SB), $160-56
-	MOVQ y+0(FP), DI
-	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+few:
+	ADDQ $0x04, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
+	VPXORD  Z0, Z0, Z0
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VMOVUPS          64(BX), Z1
-	VFMADD231PS.BCST 8(CX), Z1, Z8
-	VFMADD231PS.BCST 12(CX), Z1, Z9
-	VMOVUPS          128(BX), Z2
-	VFMADD231PS.BCST 16(CX), Z2, Z8
-	VFMADD231PS.BCST 20(CX), Z2, Z9
-	VMOVUPS          192(BX), Z3
-	VFMADD231PS.BCST 24(CX), Z3, Z8
-	VFMADD231PS.BCST 28(CX), Z3, Z9
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000020, CX
-	SUBQ             $0x00000004, AX
-	JCC              steps
-
-rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
+	VCVTPH2PS        (BX), Z1
+	VFMADD231PS.BCST (CX), Z1, Z0
+	VCVTPH2PS        32(BX), Z2
+	VFMADD231PS.BCST (CX)(R10*1), Z2, Z0
 	ADDQ             $0x00000040, BX
-	ADDQ             $0x00000008, CX
-	DECQ             AX
-	JNZ              single
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              steps
+
+rest:
+	ADDQ             $0x02, AX
+	JZ               store
+	VCVTPH2PS        (BX), Z3
+	VFMADD231PS.BCST (CX), Z3, Z0
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
-// func linearF32M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearF16M2AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearF32M3AVX512(SB), $160-56
+TEXT ·linearF16M2AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x02, R13
+	JCS  few
 
-group:
+several:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
-	JCS     rest
+	SUBQ    $0x02, AX
+	JCS     restS
 	PCALIGN $0x40
 
-steps:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VMOVUPS          64(BX), Z1
-	VFMADD231PS.BCST 12(CX), Z1, Z8
-	VFMADD231PS.BCST 16(CX), Z1, Z9
-	VFMADD231PS.BCST 20(CX), Z1, Z10
-	VMOVUPS          128(BX), Z2
-	VFMADD231PS.BCST 24(CX), Z2, Z8
-	VFMADD231PS.BCST 28(CX), Z2, Z9
-	VFMADD231PS.BCST 32(CX), Z2, Z10
-	VMOVUPS          192(BX), Z3
-	VFMADD231PS.BCST 36(CX), Z3, Z8
-	VFMADD231PS.BCST 40(CX), Z3, Z9
-	VFMADD231PS.BCST 44(CX), Z3, Z10
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000030, CX
-	SUBQ             $0x00000004, AX
-	JCC              steps
-
-rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
+stepsS:
+	VCVTPH2PS        (BX), Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VFMADD231PS.BCST 4(CX), Z4, Z1
+	VCVTPH2PS        (BX)(R11*1), Z5
+	VFMADD231PS.BCST (CX), Z5, Z2
+	VFMADD231PS.BCST 4(CX), Z5, Z3
+	VCVTPH2PS        32(BX), Z6
+	VFMADD231PS.BCST (CX)(R10*1), Z6, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z6, Z1
+	VCVTPH2PS        32(BX)(R11*1), Z7
+	VFMADD231PS.BCST (CX)(R10*1), Z7, Z2
+	VFMADD231PS.BCST 4(CX)(R10*1), Z7, Z3
 	ADDQ             $0x00000040, BX
-	ADDQ             $0x0000000c, CX
-	DECQ             AX
-	JNZ              single
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              stepsS
 
-store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    $0x00000040, DI
+restS:
+	ADDQ             $0x02, AX
+	JZ               storeS
+	VCVTPH2PS        (BX), Z8
+	VFMADD231PS.BCST (CX), Z8, Z0
+	VFMADD231PS.BCST 4(CX), Z8, Z1
+	VCVTPH2PS        (BX)(R11*1), Z9
+	VFMADD231PS.BCST (CX), Z9, Z2
+	VFMADD231PS.BCST 4(CX), Z9, Z3
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z2, 64(DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z3, 64(DX)
+	ADDQ    $0x00000080, DI
 	ADDQ    R11, R9
-	DECQ    R13
-	JNZ     group
-	VZEROUPPER
-	RET
+	ADDQ    R11, R9
+	SUBQ    $0x02, R13
+	JCC     several
 
-// func linearF32M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
-// Requires: AVX, AVX512F
-TEXT ·linearF32M4AVX512(SB), $160-56
-	MOVQ y+0(FP), DI
-	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+few:
+	ADDQ $0x02, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VMOVUPS          64(BX), Z1
-	VFMADD231PS.BCST 16(CX), Z1, Z8
-	VFMADD231PS.BCST 20(CX), Z1, Z9
-	VFMADD231PS.BCST 24(CX), Z1, Z10
-	VFMADD231PS.BCST 28(CX), Z1, Z11
-	VMOVUPS          128(BX), Z2
-	VFMADD231PS.BCST 32(CX), Z2, Z8
-	VFMADD231PS.BCST 36(CX), Z2, Z9
-	VFMADD231PS.BCST 40(CX), Z2, Z10
-	VFMADD231PS.BCST 44(CX), Z2, Z11
-	VMOVUPS          192(BX), Z3
-	VFMADD231PS.BCST 48(CX), Z3, Z8
-	VFMADD231PS.BCST 52(CX), Z3, Z9
-	VFMADD231PS.BCST 56(CX), Z3, Z10
-	VFMADD231PS.BCST 60(CX), Z3, Z11
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000040, CX
-	SUBQ             $0x00000004, AX
-	JCC              steps
-
-rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
+	VCVTPH2PS        (BX), Z2
+	VFMADD231PS.BCST (CX), Z2, Z0
+	VFMADD231PS.BCST 4(CX), Z2, Z1
+	VCVTPH2PS        32(BX), Z3
+	VFMADD231PS.BCST (CX)(R10*1), Z3, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z3, Z1
 	ADDQ             $0x00000040, BX
-	ADDQ             $0x00000010, CX
-	DECQ             AX
-	JNZ              single
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              steps
+
+rest:
+	ADDQ             $0x02, AX
+	JZ               store
+	VCVTPH2PS        (BX), Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VFMADD231PS.BCST 4(CX), Z4, Z1
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
-// func linearF32M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearF16M3AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearF32M5AVX512(SB), $160-56
+TEXT ·linearF16M3AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x02, R13
+	JCS  few
 
-group:
+several:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
-	JCS     rest
+	SUBQ    $0x02, AX
+	JCS     restS
 	PCALIGN $0x40
 
-steps:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VMOVUPS          64(BX), Z1
-	VFMADD231PS.BCST 20(CX), Z1, Z8
-	VFMADD231PS.BCST 24(CX), Z1, Z9
-	VFMADD231PS.BCST 28(CX), Z1, Z10
-	VFMADD231PS.BCST 32(CX), Z1, Z11
-	VFMADD231PS.BCST 36(CX), Z1, Z12
-	VMOVUPS          128(BX), Z2
-	VFMADD231PS.BCST 40(CX), Z2, Z8
-	VFMADD231PS.BCST 44(CX), Z2, Z9
-	VFMADD231PS.BCST 48(CX), Z2, Z10
-	VFMADD231PS.BCST 52(CX), Z2, Z11
-	VFMADD231PS.BCST 56(CX), Z2, Z12
-	VMOVUPS          192(BX), Z3
-	VFMADD231PS.BCST 60(CX), Z3, Z8
-	VFMADD231PS.BCST 64(CX), Z3, Z9
-	VFMADD231PS.BCST 68(CX), Z3, Z10
-	VFMADD231PS.BCST 72(CX), Z3, Z11
-	VFMADD231PS.BCST 76(CX), Z3, Z12
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000050, CX
-	SUBQ             $0x00000004, AX
-	JCC              steps
-
-rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
+stepsS:
+	VCVTPH2PS        (BX), Z6
+	VFMADD231PS.BCST (CX), Z6, Z0
+	VFMADD231PS.BCST 4(CX), Z6, Z1
+	VFMADD231PS.BCST 8(CX), Z6, Z2
+	VCVTPH2PS        (BX)(R11*1), Z7
+	VFMADD231PS.BCST (CX), Z7, Z3
+	VFMADD231PS.BCST 4(CX), Z7, Z4
+	VFMADD231PS.BCST 8(CX), Z7, Z5
+	VCVTPH2PS        32(BX), Z8
+	VFMADD231PS.BCST (CX)(R10*1), Z8, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z8, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z8, Z2
+	VCVTPH2PS        32(BX)(R11*1), Z9
+	VFMADD231PS.BCST (CX)(R10*1), Z9, Z3
+	VFMADD231PS.BCST 4(CX)(R10*1), Z9, Z4
+	VFMADD231PS.BCST 8(CX)(R10*1), Z9, Z5
 	ADDQ             $0x00000040, BX
-	ADDQ             $0x00000014, CX
-	DECQ             AX
-	JNZ              single
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              stepsS
 
-store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
-	ADDQ    $0x00000040, DI
+restS:
+	ADDQ             $0x02, AX
+	JZ               storeS
+	VCVTPH2PS        (BX), Z10
+	VFMADD231PS.BCST (CX), Z10, Z0
+	VFMADD231PS.BCST 4(CX), Z10, Z1
+	VFMADD231PS.BCST 8(CX), Z10, Z2
+	VCVTPH2PS        (BX)(R11*1), Z11
+	VFMADD231PS.BCST (CX), Z11, Z3
+	VFMADD231PS.BCST 4(CX), Z11, Z4
+	VFMADD231PS.BCST 8(CX), Z11, Z5
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z3, 64(DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z4, 64(DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z5, 64(DX)
+	ADDQ    $0x00000080, DI
 	ADDQ    R11, R9
-	DECQ    R13
-	JNZ     group
-	VZEROUPPER
-	RET
+	ADDQ    R11, R9
+	SUBQ    $0x02, R13
+	JCC     several
 
-// func linearF32M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
-// Requires: AVX, AVX512F
-TEXT ·linearF32M6AVX512(SB), $160-56
-	MOVQ y+0(FP), DI
-	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+few:
+	ADDQ $0x02, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VMOVUPS          64(BX), Z1
-	VFMADD231PS.BCST 24(CX), Z1, Z8
-	VFMADD231PS.BCST 28(CX), Z1, Z9
-	VFMADD231PS.BCST 32(CX), Z1, Z10
-	VFMADD231PS.BCST 36(CX), Z1, Z11
-	VFMADD231PS.BCST 40(CX), Z1, Z12
-	VFMADD231PS.BCST 44(CX), Z1, Z13
-	VMOVUPS          128(BX), Z2
-	VFMADD231PS.BCST 48(CX), Z2, Z8
-	VFMADD231PS.BCST 52(CX), Z2, Z9
-	VFMADD231PS.BCST 56(CX), Z2, Z10
-	VFMADD231PS.BCST 60(CX), Z2, Z11
-	VFMADD231PS.BCST 64(CX), Z2, Z12
-	VFMADD231PS.BCST 68(CX), Z2, Z13
-	VMOVUPS          192(BX), Z3
-	VFMADD231PS.BCST 72(CX), Z3, Z8
-	VFMADD231PS.BCST 76(CX), Z3, Z9
-	VFMADD231PS.BCST 80(CX), Z3, Z10
-	VFMADD231PS.BCST 84(CX), Z3, Z11
-	VFMADD231PS.BCST 88(CX), Z3, Z12
-	VFMADD231PS.BCST 92(CX), Z3, Z13
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000060, CX
-	SUBQ             $0x00000004, AX
-	JCC              steps
-
-rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
+	VCVTPH2PS        (BX), Z3
+	VFMADD231PS.BCST (CX), Z3, Z0
+	VFMADD231PS.BCST 4(CX), Z3, Z1
+	VFMADD231PS.BCST 8(CX), Z3, Z2
+	VCVTPH2PS        32(BX), Z4
+	VFMADD231PS.BCST (CX)(R10*1), Z4, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z4, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z4, Z2
 	ADDQ             $0x00000040, BX
-	ADDQ             $0x00000018, CX
-	DECQ             AX
-	JNZ              single
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              steps
+
+rest:
+	ADDQ             $0x02, AX
+	JZ               store
+	VCVTPH2PS        (BX), Z5
+	VFMADD231PS.BCST (CX), Z5, Z0
+	VFMADD231PS.BCST 4(CX), Z5, Z1
+	VFMADD231PS.BCST 8(CX), Z5, Z2
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z13, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
-// func linearF32M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearF16M4AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearF32M7AVX512(SB), $160-56
+TEXT ·linearF16M4AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
-	VMOVUPS          64(BX), Z1
-	VFMADD231PS.BCST 28(CX), Z1, Z8
-	VFMADD231PS.BCST 32(CX), Z1, Z9
-	VFMADD231PS.BCST 36(CX), Z1, Z10
-	VFMADD231PS.BCST 40(CX), Z1, Z11
-	VFMADD231PS.BCST 44(CX), Z1, Z12
-	VFMADD231PS.BCST 48(CX), Z1, Z13
-	VFMADD231PS.BCST 52(CX), Z1, Z14
-	VMOVUPS          128(BX), Z2
-	VFMADD231PS.BCST 56(CX), Z2, Z8
-	VFMADD231PS.BCST 60(CX), Z2, Z9
-	VFMADD231PS.BCST 64(CX), Z2, Z10
-	VFMADD231PS.BCST 68(CX), Z2, Z11
-	VFMADD231PS.BCST 72(CX), Z2, Z12
-	VFMADD231PS.BCST 76(CX), Z2, Z13
-	VFMADD231PS.BCST 80(CX), Z2, Z14
-	VMOVUPS          192(BX), Z3
-	VFMADD231PS.BCST 84(CX), Z3, Z8
-	VFMADD231PS.BCST 88(CX), Z3, Z9
-	VFMADD231PS.BCST 92(CX), Z3, Z10
-	VFMADD231PS.BCST 96(CX), Z3, Z11
-	VFMADD231PS.BCST 100(CX), Z3, Z12
-	VFMADD231PS.BCST 104(CX), Z3, Z13
-	VFMADD231PS.BCST 108(CX), Z3, Z14
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000070, CX
-	SUBQ             $0x00000004, AX
-	JCC              steps
-
-rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
+	VCVTPH2PS        (BX), Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VFMADD231PS.BCST 4(CX), Z4, Z1
+	VFMADD231PS.BCST 8(CX), Z4, Z2
+	VFMADD231PS.BCST 12(CX), Z4, Z3
+	VCVTPH2PS        32(BX), Z5
+	VFMADD231PS.BCST (CX)(R10*1), Z5, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z5, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z5, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z5, Z3
 	ADDQ             $0x00000040, BX
-	ADDQ             $0x0000001c, CX
-	DECQ             AX
-	JNZ              single
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              steps
+
+rest:
+	ADDQ             $0x02, AX
+	JZ               store
+	VCVTPH2PS        (BX), Z6
+	VFMADD231PS.BCST (CX), Z6, Z0
+	VFMADD231PS.BCST 4(CX), Z6, Z1
+	VFMADD231PS.BCST 8(CX), Z6, Z2
+	VFMADD231PS.BCST 12(CX), Z6, Z3
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z13, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z14, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -8066,167 +8390,71 @@ store:
 	VZEROUPPER
 	RET
 
-// func linearF32M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearF16M5AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearF32M8AVX512(SB), $160-56
+TEXT ·linearF16M5AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
-	VFMADD231PS.BCST 28(CX), Z0, Z15
-	VMOVUPS          64(BX), Z1
-	VFMADD231PS.BCST 32(CX), Z1, Z8
-	VFMADD231PS.BCST 36(CX), Z1, Z9
-	VFMADD231PS.BCST 40(CX), Z1, Z10
-	VFMADD231PS.BCST 44(CX), Z1, Z11
-	VFMADD231PS.BCST 48(CX), Z1, Z12
-	VFMADD231PS.BCST 52(CX), Z1, Z13
-	VFMADD231PS.BCST 56(CX), Z1, Z14
-	VFMADD231PS.BCST 60(CX), Z1, Z15
-	VMOVUPS          128(BX), Z2
-	VFMADD231PS.BCST 64(CX), Z2, Z8
-	VFMADD231PS.BCST 68(CX), Z2, Z9
-	VFMADD231PS.BCST 72(CX), Z2, Z10
-	VFMADD231PS.BCST 76(CX), Z2, Z11
-	VFMADD231PS.BCST 80(CX), Z2, Z12
-	VFMADD231PS.BCST 84(CX), Z2, Z13
-	VFMADD231PS.BCST 88(CX), Z2, Z14
-	VFMADD231PS.BCST 92(CX), Z2, Z15
-	VMOVUPS          192(BX), Z3
-	VFMADD231PS.BCST 96(CX), Z3, Z8
-	VFMADD231PS.BCST 100(CX), Z3, Z9
-	VFMADD231PS.BCST 104(CX), Z3, Z10
-	VFMADD231PS.BCST 108(CX), Z3, Z11
-	VFMADD231PS.BCST 112(CX), Z3, Z12
-	VFMADD231PS.BCST 116(CX), Z3, Z13
-	VFMADD231PS.BCST 120(CX), Z3, Z14
-	VFMADD231PS.BCST 124(CX), Z3, Z15
-	ADDQ             $0x00000100, BX
-	ADDQ             $0x00000080, CX
-	SUBQ             $0x00000004, AX
-	JCC              steps
-
-rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VMOVUPS          (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
-	VFMADD231PS.BCST 28(CX), Z0, Z15
+	VCVTPH2PS        (BX), Z5
+	VFMADD231PS.BCST (CX), Z5, Z0
+	VFMADD231PS.BCST 4(CX), Z5, Z1
+	VFMADD231PS.BCST 8(CX), Z5, Z2
+	VFMADD231PS.BCST 12(CX), Z5, Z3
+	VFMADD231PS.BCST 16(CX), Z5, Z4
+	VCVTPH2PS        32(BX), Z6
+	VFMADD231PS.BCST (CX)(R10*1), Z6, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z6, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z6, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z6, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z6, Z4
 	ADDQ             $0x00000040, BX
-	ADDQ             $0x00000020, CX
-	DECQ             AX
-	JNZ              single
-
-store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z13, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z14, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z15, (CX)
-	ADDQ    $0x00000040, DI
-	ADDQ    R11, R9
-	DECQ    R13
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func linearF16M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
-// Requires: AVX, AVX512F
-TEXT ·linearF16M1AVX512(SB), $160-56
-	MOVQ y+0(FP), DI
-	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
-
-group:
-	MOVQ    R9, BX
-	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
-	JCS     rest
-	PCALIGN $0x40
-
-steps:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VCVTPH2PS        32(BX), Z1
-	VFMADD231PS.BCST 4(CX), Z1, Z8
-	VCVTPH2PS        64(BX), Z2
-	VFMADD231PS.BCST 8(CX), Z2, Z8
-	VCVTPH2PS        96(BX), Z3
-	VFMADD231PS.BCST 12(CX), Z3, Z8
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000010, CX
-	SUBQ             $0x00000004, AX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000004, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VCVTPH2PS        (BX), Z7
+	VFMADD231PS.BCST (CX), Z7, Z0
+	VFMADD231PS.BCST 4(CX), Z7, Z1
+	VFMADD231PS.BCST 8(CX), Z7, Z2
+	VFMADD231PS.BCST 12(CX), Z7, Z3
+	VFMADD231PS.BCST 16(CX), Z7, Z4
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -8234,63 +8462,77 @@ store:
 	VZEROUPPER
 	RET
 
-// func linearF16M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearF16M6AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearF16M2AVX512(SB), $160-56
+TEXT ·linearF16M6AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VCVTPH2PS        32(BX), Z1
-	VFMADD231PS.BCST 8(CX), Z1, Z8
-	VFMADD231PS.BCST 12(CX), Z1, Z9
-	VCVTPH2PS        64(BX), Z2
-	VFMADD231PS.BCST 16(CX), Z2, Z8
-	VFMADD231PS.BCST 20(CX), Z2, Z9
-	VCVTPH2PS        96(BX), Z3
-	VFMADD231PS.BCST 24(CX), Z3, Z8
-	VFMADD231PS.BCST 28(CX), Z3, Z9
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000020, CX
-	SUBQ             $0x00000004, AX
+	VCVTPH2PS        (BX), Z6
+	VFMADD231PS.BCST (CX), Z6, Z0
+	VFMADD231PS.BCST 4(CX), Z6, Z1
+	VFMADD231PS.BCST 8(CX), Z6, Z2
+	VFMADD231PS.BCST 12(CX), Z6, Z3
+	VFMADD231PS.BCST 16(CX), Z6, Z4
+	VFMADD231PS.BCST 20(CX), Z6, Z5
+	VCVTPH2PS        32(BX), Z7
+	VFMADD231PS.BCST (CX)(R10*1), Z7, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z7, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z7, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z7, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z7, Z4
+	VFMADD231PS.BCST 20(CX)(R10*1), Z7, Z5
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000008, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VCVTPH2PS        (BX), Z8
+	VFMADD231PS.BCST (CX), Z8, Z0
+	VFMADD231PS.BCST 4(CX), Z8, Z1
+	VFMADD231PS.BCST 8(CX), Z8, Z2
+	VFMADD231PS.BCST 12(CX), Z8, Z3
+	VFMADD231PS.BCST 16(CX), Z8, Z4
+	VFMADD231PS.BCST 20(CX), Z8, Z5
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z5, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -8298,71 +8540,83 @@ store:
 	VZEROUPPER
 	RET
 
-// func linearF16M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearF16M7AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearF16M3AVX512(SB), $160-56
+TEXT ·linearF16M7AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VCVTPH2PS        32(BX), Z1
-	VFMADD231PS.BCST 12(CX), Z1, Z8
-	VFMADD231PS.BCST 16(CX), Z1, Z9
-	VFMADD231PS.BCST 20(CX), Z1, Z10
-	VCVTPH2PS        64(BX), Z2
-	VFMADD231PS.BCST 24(CX), Z2, Z8
-	VFMADD231PS.BCST 28(CX), Z2, Z9
-	VFMADD231PS.BCST 32(CX), Z2, Z10
-	VCVTPH2PS        96(BX), Z3
-	VFMADD231PS.BCST 36(CX), Z3, Z8
-	VFMADD231PS.BCST 40(CX), Z3, Z9
-	VFMADD231PS.BCST 44(CX), Z3, Z10
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000030, CX
-	SUBQ             $0x00000004, AX
+	VCVTPH2PS        (BX), Z7
+	VFMADD231PS.BCST (CX), Z7, Z0
+	VFMADD231PS.BCST 4(CX), Z7, Z1
+	VFMADD231PS.BCST 8(CX), Z7, Z2
+	VFMADD231PS.BCST 12(CX), Z7, Z3
+	VFMADD231PS.BCST 16(CX), Z7, Z4
+	VFMADD231PS.BCST 20(CX), Z7, Z5
+	VFMADD231PS.BCST 24(CX), Z7, Z6
+	VCVTPH2PS        32(BX), Z8
+	VFMADD231PS.BCST (CX)(R10*1), Z8, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z8, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z8, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z8, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z8, Z4
+	VFMADD231PS.BCST 20(CX)(R10*1), Z8, Z5
+	VFMADD231PS.BCST 24(CX)(R10*1), Z8, Z6
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x0000000c, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VCVTPH2PS        (BX), Z9
+	VFMADD231PS.BCST (CX), Z9, Z0
+	VFMADD231PS.BCST 4(CX), Z9, Z1
+	VFMADD231PS.BCST 8(CX), Z9, Z2
+	VFMADD231PS.BCST 12(CX), Z9, Z3
+	VFMADD231PS.BCST 16(CX), Z9, Z4
+	VFMADD231PS.BCST 20(CX), Z9, Z5
+	VFMADD231PS.BCST 24(CX), Z9, Z6
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z5, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z6, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -8370,79 +8624,89 @@ store:
 	VZEROUPPER
 	RET
 
-// func linearF16M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearF16M8AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearF16M4AVX512(SB), $160-56
+TEXT ·linearF16M8AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VCVTPH2PS        32(BX), Z1
-	VFMADD231PS.BCST 16(CX), Z1, Z8
-	VFMADD231PS.BCST 20(CX), Z1, Z9
-	VFMADD231PS.BCST 24(CX), Z1, Z10
-	VFMADD231PS.BCST 28(CX), Z1, Z11
-	VCVTPH2PS        64(BX), Z2
-	VFMADD231PS.BCST 32(CX), Z2, Z8
-	VFMADD231PS.BCST 36(CX), Z2, Z9
-	VFMADD231PS.BCST 40(CX), Z2, Z10
-	VFMADD231PS.BCST 44(CX), Z2, Z11
-	VCVTPH2PS        96(BX), Z3
-	VFMADD231PS.BCST 48(CX), Z3, Z8
-	VFMADD231PS.BCST 52(CX), Z3, Z9
-	VFMADD231PS.BCST 56(CX), Z3, Z10
-	VFMADD231PS.BCST 60(CX), Z3, Z11
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000040, CX
-	SUBQ             $0x00000004, AX
+	VCVTPH2PS        (BX), Z8
+	VFMADD231PS.BCST (CX), Z8, Z0
+	VFMADD231PS.BCST 4(CX), Z8, Z1
+	VFMADD231PS.BCST 8(CX), Z8, Z2
+	VFMADD231PS.BCST 12(CX), Z8, Z3
+	VFMADD231PS.BCST 16(CX), Z8, Z4
+	VFMADD231PS.BCST 20(CX), Z8, Z5
+	VFMADD231PS.BCST 24(CX), Z8, Z6
+	VFMADD231PS.BCST 28(CX), Z8, Z7
+	VCVTPH2PS        32(BX), Z9
+	VFMADD231PS.BCST (CX)(R10*1), Z9, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z9, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z9, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z9, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z9, Z4
+	VFMADD231PS.BCST 20(CX)(R10*1), Z9, Z5
+	VFMADD231PS.BCST 24(CX)(R10*1), Z9, Z6
+	VFMADD231PS.BCST 28(CX)(R10*1), Z9, Z7
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000010, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VCVTPH2PS        (BX), Z10
+	VFMADD231PS.BCST (CX), Z10, Z0
+	VFMADD231PS.BCST 4(CX), Z10, Z1
+	VFMADD231PS.BCST 8(CX), Z10, Z2
+	VFMADD231PS.BCST 12(CX), Z10, Z3
+	VFMADD231PS.BCST 16(CX), Z10, Z4
+	VFMADD231PS.BCST 20(CX), Z10, Z5
+	VFMADD231PS.BCST 24(CX), Z10, Z6
+	VFMADD231PS.BCST 28(CX), Z10, Z7
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z5, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z6, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z7, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -8450,691 +8714,467 @@ store:
 	VZEROUPPER
 	RET
 
-// func linearF16M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearBF16M1AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearF16M5AVX512(SB), $160-56
+TEXT ·linearBF16M1AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x04, R13
+	JCS  few
 
-group:
+several:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
-	JCS     rest
+	SUBQ    $0x02, AX
+	JCS     restS
 	PCALIGN $0x40
 
-steps:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VCVTPH2PS        32(BX), Z1
-	VFMADD231PS.BCST 20(CX), Z1, Z8
-	VFMADD231PS.BCST 24(CX), Z1, Z9
-	VFMADD231PS.BCST 28(CX), Z1, Z10
-	VFMADD231PS.BCST 32(CX), Z1, Z11
-	VFMADD231PS.BCST 36(CX), Z1, Z12
-	VCVTPH2PS        64(BX), Z2
-	VFMADD231PS.BCST 40(CX), Z2, Z8
-	VFMADD231PS.BCST 44(CX), Z2, Z9
-	VFMADD231PS.BCST 48(CX), Z2, Z10
-	VFMADD231PS.BCST 52(CX), Z2, Z11
-	VFMADD231PS.BCST 56(CX), Z2, Z12
-	VCVTPH2PS        96(BX), Z3
-	VFMADD231PS.BCST 60(CX), Z3, Z8
-	VFMADD231PS.BCST 64(CX), Z3, Z9
-	VFMADD231PS.BCST 68(CX), Z3, Z10
-	VFMADD231PS.BCST 72(CX), Z3, Z11
-	VFMADD231PS.BCST 76(CX), Z3, Z12
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000050, CX
-	SUBQ             $0x00000004, AX
-	JCC              steps
+stepsS:
+	VPMOVZXWD        (BX), Z4
+	VPSLLD           $0x10, Z4, Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VPMOVZXWD        (BX)(R11*1), Z5
+	VPSLLD           $0x10, Z5, Z5
+	VFMADD231PS.BCST (CX), Z5, Z1
+	VPMOVZXWD        (BX)(R11*2), Z6
+	VPSLLD           $0x10, Z6, Z6
+	VFMADD231PS.BCST (CX), Z6, Z2
+	VPMOVZXWD        (BX)(R15*1), Z7
+	VPSLLD           $0x10, Z7, Z7
+	VFMADD231PS.BCST (CX), Z7, Z3
+	VPMOVZXWD        32(BX), Z8
+	VPSLLD           $0x10, Z8, Z8
+	VFMADD231PS.BCST (CX)(R10*1), Z8, Z0
+	VPMOVZXWD        32(BX)(R11*1), Z9
+	VPSLLD           $0x10, Z9, Z9
+	VFMADD231PS.BCST (CX)(R10*1), Z9, Z1
+	VPMOVZXWD        32(BX)(R11*2), Z10
+	VPSLLD           $0x10, Z10, Z10
+	VFMADD231PS.BCST (CX)(R10*1), Z10, Z2
+	VPMOVZXWD        32(BX)(R15*1), Z11
+	VPSLLD           $0x10, Z11, Z11
+	VFMADD231PS.BCST (CX)(R10*1), Z11, Z3
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              stepsS
 
-rest:
-	ADDQ $0x00000004, AX
-	JZ   store
+restS:
+	ADDQ             $0x02, AX
+	JZ               storeS
+	VPMOVZXWD        (BX), Z12
+	VPSLLD           $0x10, Z12, Z12
+	VFMADD231PS.BCST (CX), Z12, Z0
+	VPMOVZXWD        (BX)(R11*1), Z13
+	VPSLLD           $0x10, Z13, Z13
+	VFMADD231PS.BCST (CX), Z13, Z1
+	VPMOVZXWD        (BX)(R11*2), Z14
+	VPSLLD           $0x10, Z14, Z14
+	VFMADD231PS.BCST (CX), Z14, Z2
+	VPMOVZXWD        (BX)(R15*1), Z15
+	VPSLLD           $0x10, Z15, Z15
+	VFMADD231PS.BCST (CX), Z15, Z3
 
-single:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000014, CX
-	DECQ             AX
-	JNZ              single
-
-store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
-	ADDQ    $0x00000040, DI
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z1, 64(DX)
+	VMOVUPS Z2, 128(DX)
+	VMOVUPS Z3, 192(DX)
+	ADDQ    $0x00000100, DI
 	ADDQ    R11, R9
-	DECQ    R13
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func linearF16M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
-// Requires: AVX, AVX512F
-TEXT ·linearF16M6AVX512(SB), $160-56
-	MOVQ y+0(FP), DI
-	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
-
-group:
-	MOVQ    R9, BX
-	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
-	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
-	JCS     rest
-	PCALIGN $0x40
-
-steps:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VCVTPH2PS        32(BX), Z1
-	VFMADD231PS.BCST 24(CX), Z1, Z8
-	VFMADD231PS.BCST 28(CX), Z1, Z9
-	VFMADD231PS.BCST 32(CX), Z1, Z10
-	VFMADD231PS.BCST 36(CX), Z1, Z11
-	VFMADD231PS.BCST 40(CX), Z1, Z12
-	VFMADD231PS.BCST 44(CX), Z1, Z13
-	VCVTPH2PS        64(BX), Z2
-	VFMADD231PS.BCST 48(CX), Z2, Z8
-	VFMADD231PS.BCST 52(CX), Z2, Z9
-	VFMADD231PS.BCST 56(CX), Z2, Z10
-	VFMADD231PS.BCST 60(CX), Z2, Z11
-	VFMADD231PS.BCST 64(CX), Z2, Z12
-	VFMADD231PS.BCST 68(CX), Z2, Z13
-	VCVTPH2PS        96(BX), Z3
-	VFMADD231PS.BCST 72(CX), Z3, Z8
-	VFMADD231PS.BCST 76(CX), Z3, Z9
-	VFMADD231PS.BCST 80(CX), Z3, Z10
-	VFMADD231PS.BCST 84(CX), Z3, Z11
-	VFMADD231PS.BCST 88(CX), Z3, Z12
-	VFMADD231PS.BCST 92(CX), Z3, Z13
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000060, CX
-	SUBQ             $0x00000004, AX
-	JCC              steps
-
-rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000018, CX
-	DECQ             AX
-	JNZ              single
-
-store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z13, (CX)
-	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
-	DECQ    R13
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func linearF16M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
-// Requires: AVX, AVX512F
-TEXT ·linearF16M7AVX512(SB), $160-56
-	MOVQ y+0(FP), DI
-	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
-
-group:
-	MOVQ    R9, BX
-	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
-	JCS     rest
-	PCALIGN $0x40
-
-steps:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
-	VCVTPH2PS        32(BX), Z1
-	VFMADD231PS.BCST 28(CX), Z1, Z8
-	VFMADD231PS.BCST 32(CX), Z1, Z9
-	VFMADD231PS.BCST 36(CX), Z1, Z10
-	VFMADD231PS.BCST 40(CX), Z1, Z11
-	VFMADD231PS.BCST 44(CX), Z1, Z12
-	VFMADD231PS.BCST 48(CX), Z1, Z13
-	VFMADD231PS.BCST 52(CX), Z1, Z14
-	VCVTPH2PS        64(BX), Z2
-	VFMADD231PS.BCST 56(CX), Z2, Z8
-	VFMADD231PS.BCST 60(CX), Z2, Z9
-	VFMADD231PS.BCST 64(CX), Z2, Z10
-	VFMADD231PS.BCST 68(CX), Z2, Z11
-	VFMADD231PS.BCST 72(CX), Z2, Z12
-	VFMADD231PS.BCST 76(CX), Z2, Z13
-	VFMADD231PS.BCST 80(CX), Z2, Z14
-	VCVTPH2PS        96(BX), Z3
-	VFMADD231PS.BCST 84(CX), Z3, Z8
-	VFMADD231PS.BCST 88(CX), Z3, Z9
-	VFMADD231PS.BCST 92(CX), Z3, Z10
-	VFMADD231PS.BCST 96(CX), Z3, Z11
-	VFMADD231PS.BCST 100(CX), Z3, Z12
-	VFMADD231PS.BCST 104(CX), Z3, Z13
-	VFMADD231PS.BCST 108(CX), Z3, Z14
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000070, CX
-	SUBQ             $0x00000004, AX
-	JCC              steps
-
-rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x0000001c, CX
-	DECQ             AX
-	JNZ              single
-
-store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z13, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z14, (CX)
-	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
-	DECQ    R13
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func linearF16M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
-// Requires: AVX, AVX512F
-TEXT ·linearF16M8AVX512(SB), $160-56
-	MOVQ y+0(FP), DI
-	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
-
-group:
-	MOVQ    R9, BX
-	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
-	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
-	JCS     rest
-	PCALIGN $0x40
-
-steps:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
-	VFMADD231PS.BCST 28(CX), Z0, Z15
-	VCVTPH2PS        32(BX), Z1
-	VFMADD231PS.BCST 32(CX), Z1, Z8
-	VFMADD231PS.BCST 36(CX), Z1, Z9
-	VFMADD231PS.BCST 40(CX), Z1, Z10
-	VFMADD231PS.BCST 44(CX), Z1, Z11
-	VFMADD231PS.BCST 48(CX), Z1, Z12
-	VFMADD231PS.BCST 52(CX), Z1, Z13
-	VFMADD231PS.BCST 56(CX), Z1, Z14
-	VFMADD231PS.BCST 60(CX), Z1, Z15
-	VCVTPH2PS        64(BX), Z2
-	VFMADD231PS.BCST 64(CX), Z2, Z8
-	VFMADD231PS.BCST 68(CX), Z2, Z9
-	VFMADD231PS.BCST 72(CX), Z2, Z10
-	VFMADD231PS.BCST 76(CX), Z2, Z11
-	VFMADD231PS.BCST 80(CX), Z2, Z12
-	VFMADD231PS.BCST 84(CX), Z2, Z13
-	VFMADD231PS.BCST 88(CX), Z2, Z14
-	VFMADD231PS.BCST 92(CX), Z2, Z15
-	VCVTPH2PS        96(BX), Z3
-	VFMADD231PS.BCST 96(CX), Z3, Z8
-	VFMADD231PS.BCST 100(CX), Z3, Z9
-	VFMADD231PS.BCST 104(CX), Z3, Z10
-	VFMADD231PS.BCST 108(CX), Z3, Z11
-	VFMADD231PS.BCST 112(CX), Z3, Z12
-	VFMADD231PS.BCST 116(CX), Z3, Z13
-	VFMADD231PS.BCST 120(CX), Z3, Z14
-	VFMADD231PS.BCST 124(CX), Z3, Z15
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000080, CX
-	SUBQ             $0x00000004, AX
-	JCC              steps
-
-rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VCVTPH2PS        (BX), Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
-	VFMADD231PS.BCST 28(CX), Z0, Z15
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000020, CX
-	DECQ             AX
-	JNZ              single
-
-store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z13, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z14, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z15, (CX)
-	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
-	DECQ    R13
-	JNZ     group
-	VZEROUPPER
-	RET
+	SUBQ    $0x04, R13
+	JCC     several
 
-// func linearBF16M1AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
-// Requires: AVX, AVX512F
-TEXT ·linearBF16M1AVX512(SB), $160-56
-	MOVQ y+0(FP), DI
-	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+few:
+	ADDQ $0x04, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
+	VPXORD  Z0, Z0, Z0
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VPMOVZXWD        32(BX), Z1
+	VPMOVZXWD        (BX), Z1
 	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST 4(CX), Z1, Z8
-	VPMOVZXWD        64(BX), Z2
+	VFMADD231PS.BCST (CX), Z1, Z0
+	VPMOVZXWD        32(BX), Z2
 	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST 8(CX), Z2, Z8
-	VPMOVZXWD        96(BX), Z3
-	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST 12(CX), Z3, Z8
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000010, CX
-	SUBQ             $0x00000004, AX
+	VFMADD231PS.BCST (CX)(R10*1), Z2, Z0
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000004, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VPMOVZXWD        (BX), Z3
+	VPSLLD           $0x10, Z3, Z3
+	VFMADD231PS.BCST (CX), Z3, Z0
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
-// func linearBF16M2AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearBF16M2AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearBF16M2AVX512(SB), $160-56
+TEXT ·linearBF16M2AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x02, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VPMOVZXWD        (BX), Z4
+	VPSLLD           $0x10, Z4, Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VFMADD231PS.BCST 4(CX), Z4, Z1
+	VPMOVZXWD        (BX)(R11*1), Z5
+	VPSLLD           $0x10, Z5, Z5
+	VFMADD231PS.BCST (CX), Z5, Z2
+	VFMADD231PS.BCST 4(CX), Z5, Z3
+	VPMOVZXWD        32(BX), Z6
+	VPSLLD           $0x10, Z6, Z6
+	VFMADD231PS.BCST (CX)(R10*1), Z6, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z6, Z1
+	VPMOVZXWD        32(BX)(R11*1), Z7
+	VPSLLD           $0x10, Z7, Z7
+	VFMADD231PS.BCST (CX)(R10*1), Z7, Z2
+	VFMADD231PS.BCST 4(CX)(R10*1), Z7, Z3
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              stepsS
+
+restS:
+	ADDQ             $0x02, AX
+	JZ               storeS
+	VPMOVZXWD        (BX), Z8
+	VPSLLD           $0x10, Z8, Z8
+	VFMADD231PS.BCST (CX), Z8, Z0
+	VFMADD231PS.BCST 4(CX), Z8, Z1
+	VPMOVZXWD        (BX)(R11*1), Z9
+	VPSLLD           $0x10, Z9, Z9
+	VFMADD231PS.BCST (CX), Z9, Z2
+	VFMADD231PS.BCST 4(CX), Z9, Z3
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z2, 64(DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z3, 64(DX)
+	ADDQ    $0x00000080, DI
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x02, R13
+	JCC     several
+
+few:
+	ADDQ $0x02, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VPMOVZXWD        32(BX), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST 8(CX), Z1, Z8
-	VFMADD231PS.BCST 12(CX), Z1, Z9
-	VPMOVZXWD        64(BX), Z2
+	VPMOVZXWD        (BX), Z2
 	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST 16(CX), Z2, Z8
-	VFMADD231PS.BCST 20(CX), Z2, Z9
-	VPMOVZXWD        96(BX), Z3
+	VFMADD231PS.BCST (CX), Z2, Z0
+	VFMADD231PS.BCST 4(CX), Z2, Z1
+	VPMOVZXWD        32(BX), Z3
 	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST 24(CX), Z3, Z8
-	VFMADD231PS.BCST 28(CX), Z3, Z9
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000020, CX
-	SUBQ             $0x00000004, AX
+	VFMADD231PS.BCST (CX)(R10*1), Z3, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z3, Z1
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000008, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VPMOVZXWD        (BX), Z4
+	VPSLLD           $0x10, Z4, Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VFMADD231PS.BCST 4(CX), Z4, Z1
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
-// func linearBF16M3AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearBF16M3AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearBF16M3AVX512(SB), $160-56
+TEXT ·linearBF16M3AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
+	LEAQ (R11)(R11*2), R15
+	SUBQ $0x02, R13
+	JCS  few
+
+several:
+	MOVQ    R9, BX
+	MOVQ    R8, CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	MOVQ    R12, AX
+	SUBQ    $0x02, AX
+	JCS     restS
+	PCALIGN $0x40
+
+stepsS:
+	VPMOVZXWD        (BX), Z6
+	VPSLLD           $0x10, Z6, Z6
+	VFMADD231PS.BCST (CX), Z6, Z0
+	VFMADD231PS.BCST 4(CX), Z6, Z1
+	VFMADD231PS.BCST 8(CX), Z6, Z2
+	VPMOVZXWD        (BX)(R11*1), Z7
+	VPSLLD           $0x10, Z7, Z7
+	VFMADD231PS.BCST (CX), Z7, Z3
+	VFMADD231PS.BCST 4(CX), Z7, Z4
+	VFMADD231PS.BCST 8(CX), Z7, Z5
+	VPMOVZXWD        32(BX), Z8
+	VPSLLD           $0x10, Z8, Z8
+	VFMADD231PS.BCST (CX)(R10*1), Z8, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z8, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z8, Z2
+	VPMOVZXWD        32(BX)(R11*1), Z9
+	VPSLLD           $0x10, Z9, Z9
+	VFMADD231PS.BCST (CX)(R10*1), Z9, Z3
+	VFMADD231PS.BCST 4(CX)(R10*1), Z9, Z4
+	VFMADD231PS.BCST 8(CX)(R10*1), Z9, Z5
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
+	JCC              stepsS
+
+restS:
+	ADDQ             $0x02, AX
+	JZ               storeS
+	VPMOVZXWD        (BX), Z10
+	VPSLLD           $0x10, Z10, Z10
+	VFMADD231PS.BCST (CX), Z10, Z0
+	VFMADD231PS.BCST 4(CX), Z10, Z1
+	VFMADD231PS.BCST 8(CX), Z10, Z2
+	VPMOVZXWD        (BX)(R11*1), Z11
+	VPSLLD           $0x10, Z11, Z11
+	VFMADD231PS.BCST (CX), Z11, Z3
+	VFMADD231PS.BCST 4(CX), Z11, Z4
+	VFMADD231PS.BCST 8(CX), Z11, Z5
+
+storeS:
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	VMOVUPS Z3, 64(DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z4, 64(DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z5, 64(DX)
+	ADDQ    $0x00000080, DI
+	ADDQ    R11, R9
+	ADDQ    R11, R9
+	SUBQ    $0x02, R13
+	JCC     several
+
+few:
+	ADDQ $0x02, R13
+	JZ   done
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VPMOVZXWD        32(BX), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST 12(CX), Z1, Z8
-	VFMADD231PS.BCST 16(CX), Z1, Z9
-	VFMADD231PS.BCST 20(CX), Z1, Z10
-	VPMOVZXWD        64(BX), Z2
-	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST 24(CX), Z2, Z8
-	VFMADD231PS.BCST 28(CX), Z2, Z9
-	VFMADD231PS.BCST 32(CX), Z2, Z10
-	VPMOVZXWD        96(BX), Z3
+	VPMOVZXWD        (BX), Z3
 	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST 36(CX), Z3, Z8
-	VFMADD231PS.BCST 40(CX), Z3, Z9
-	VFMADD231PS.BCST 44(CX), Z3, Z10
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000030, CX
-	SUBQ             $0x00000004, AX
+	VFMADD231PS.BCST (CX), Z3, Z0
+	VFMADD231PS.BCST 4(CX), Z3, Z1
+	VFMADD231PS.BCST 8(CX), Z3, Z2
+	VPMOVZXWD        32(BX), Z4
+	VPSLLD           $0x10, Z4, Z4
+	VFMADD231PS.BCST (CX)(R10*1), Z4, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z4, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z4, Z2
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x0000000c, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VPMOVZXWD        (BX), Z5
+	VPSLLD           $0x10, Z5, Z5
+	VFMADD231PS.BCST (CX), Z5, Z0
+	VFMADD231PS.BCST 4(CX), Z5, Z1
+	VFMADD231PS.BCST 8(CX), Z5, Z2
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
 	JNZ     group
+
+done:
 	VZEROUPPER
 	RET
 
-// func linearBF16M4AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearBF16M4AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearBF16M4AVX512(SB), $160-56
+TEXT ·linearBF16M4AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VPMOVZXWD        32(BX), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST 16(CX), Z1, Z8
-	VFMADD231PS.BCST 20(CX), Z1, Z9
-	VFMADD231PS.BCST 24(CX), Z1, Z10
-	VFMADD231PS.BCST 28(CX), Z1, Z11
-	VPMOVZXWD        64(BX), Z2
-	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST 32(CX), Z2, Z8
-	VFMADD231PS.BCST 36(CX), Z2, Z9
-	VFMADD231PS.BCST 40(CX), Z2, Z10
-	VFMADD231PS.BCST 44(CX), Z2, Z11
-	VPMOVZXWD        96(BX), Z3
-	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST 48(CX), Z3, Z8
-	VFMADD231PS.BCST 52(CX), Z3, Z9
-	VFMADD231PS.BCST 56(CX), Z3, Z10
-	VFMADD231PS.BCST 60(CX), Z3, Z11
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000040, CX
-	SUBQ             $0x00000004, AX
+	VPMOVZXWD        (BX), Z4
+	VPSLLD           $0x10, Z4, Z4
+	VFMADD231PS.BCST (CX), Z4, Z0
+	VFMADD231PS.BCST 4(CX), Z4, Z1
+	VFMADD231PS.BCST 8(CX), Z4, Z2
+	VFMADD231PS.BCST 12(CX), Z4, Z3
+	VPMOVZXWD        32(BX), Z5
+	VPSLLD           $0x10, Z5, Z5
+	VFMADD231PS.BCST (CX)(R10*1), Z5, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z5, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z5, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z5, Z3
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000010, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VPMOVZXWD        (BX), Z6
+	VPSLLD           $0x10, Z6, Z6
+	VFMADD231PS.BCST (CX), Z6, Z0
+	VFMADD231PS.BCST 4(CX), Z6, Z1
+	VFMADD231PS.BCST 8(CX), Z6, Z2
+	VFMADD231PS.BCST 12(CX), Z6, Z3
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -9142,92 +9182,74 @@ store:
 	VZEROUPPER
 	RET
 
-// func linearBF16M5AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearBF16M5AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearBF16M5AVX512(SB), $160-56
+TEXT ·linearBF16M5AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VPMOVZXWD        32(BX), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST 20(CX), Z1, Z8
-	VFMADD231PS.BCST 24(CX), Z1, Z9
-	VFMADD231PS.BCST 28(CX), Z1, Z10
-	VFMADD231PS.BCST 32(CX), Z1, Z11
-	VFMADD231PS.BCST 36(CX), Z1, Z12
-	VPMOVZXWD        64(BX), Z2
-	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST 40(CX), Z2, Z8
-	VFMADD231PS.BCST 44(CX), Z2, Z9
-	VFMADD231PS.BCST 48(CX), Z2, Z10
-	VFMADD231PS.BCST 52(CX), Z2, Z11
-	VFMADD231PS.BCST 56(CX), Z2, Z12
-	VPMOVZXWD        96(BX), Z3
-	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST 60(CX), Z3, Z8
-	VFMADD231PS.BCST 64(CX), Z3, Z9
-	VFMADD231PS.BCST 68(CX), Z3, Z10
-	VFMADD231PS.BCST 72(CX), Z3, Z11
-	VFMADD231PS.BCST 76(CX), Z3, Z12
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000050, CX
-	SUBQ             $0x00000004, AX
+	VPMOVZXWD        (BX), Z5
+	VPSLLD           $0x10, Z5, Z5
+	VFMADD231PS.BCST (CX), Z5, Z0
+	VFMADD231PS.BCST 4(CX), Z5, Z1
+	VFMADD231PS.BCST 8(CX), Z5, Z2
+	VFMADD231PS.BCST 12(CX), Z5, Z3
+	VFMADD231PS.BCST 16(CX), Z5, Z4
+	VPMOVZXWD        32(BX), Z6
+	VPSLLD           $0x10, Z6, Z6
+	VFMADD231PS.BCST (CX)(R10*1), Z6, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z6, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z6, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z6, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z6, Z4
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000014, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VPMOVZXWD        (BX), Z7
+	VPSLLD           $0x10, Z7, Z7
+	VFMADD231PS.BCST (CX), Z7, Z0
+	VFMADD231PS.BCST 4(CX), Z7, Z1
+	VFMADD231PS.BCST 8(CX), Z7, Z2
+	VFMADD231PS.BCST 12(CX), Z7, Z3
+	VFMADD231PS.BCST 16(CX), Z7, Z4
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -9235,100 +9257,80 @@ store:
 	VZEROUPPER
 	RET
 
-// func linearBF16M6AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearBF16M6AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearBF16M6AVX512(SB), $160-56
+TEXT ·linearBF16M6AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VPMOVZXWD        32(BX), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST 24(CX), Z1, Z8
-	VFMADD231PS.BCST 28(CX), Z1, Z9
-	VFMADD231PS.BCST 32(CX), Z1, Z10
-	VFMADD231PS.BCST 36(CX), Z1, Z11
-	VFMADD231PS.BCST 40(CX), Z1, Z12
-	VFMADD231PS.BCST 44(CX), Z1, Z13
-	VPMOVZXWD        64(BX), Z2
-	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST 48(CX), Z2, Z8
-	VFMADD231PS.BCST 52(CX), Z2, Z9
-	VFMADD231PS.BCST 56(CX), Z2, Z10
-	VFMADD231PS.BCST 60(CX), Z2, Z11
-	VFMADD231PS.BCST 64(CX), Z2, Z12
-	VFMADD231PS.BCST 68(CX), Z2, Z13
-	VPMOVZXWD        96(BX), Z3
-	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST 72(CX), Z3, Z8
-	VFMADD231PS.BCST 76(CX), Z3, Z9
-	VFMADD231PS.BCST 80(CX), Z3, Z10
-	VFMADD231PS.BCST 84(CX), Z3, Z11
-	VFMADD231PS.BCST 88(CX), Z3, Z12
-	VFMADD231PS.BCST 92(CX), Z3, Z13
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000060, CX
-	SUBQ             $0x00000004, AX
+	VPMOVZXWD        (BX), Z6
+	VPSLLD           $0x10, Z6, Z6
+	VFMADD231PS.BCST (CX), Z6, Z0
+	VFMADD231PS.BCST 4(CX), Z6, Z1
+	VFMADD231PS.BCST 8(CX), Z6, Z2
+	VFMADD231PS.BCST 12(CX), Z6, Z3
+	VFMADD231PS.BCST 16(CX), Z6, Z4
+	VFMADD231PS.BCST 20(CX), Z6, Z5
+	VPMOVZXWD        32(BX), Z7
+	VPSLLD           $0x10, Z7, Z7
+	VFMADD231PS.BCST (CX)(R10*1), Z7, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z7, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z7, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z7, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z7, Z4
+	VFMADD231PS.BCST 20(CX)(R10*1), Z7, Z5
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000018, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VPMOVZXWD        (BX), Z8
+	VPSLLD           $0x10, Z8, Z8
+	VFMADD231PS.BCST (CX), Z8, Z0
+	VFMADD231PS.BCST 4(CX), Z8, Z1
+	VFMADD231PS.BCST 8(CX), Z8, Z2
+	VFMADD231PS.BCST 12(CX), Z8, Z3
+	VFMADD231PS.BCST 16(CX), Z8, Z4
+	VFMADD231PS.BCST 20(CX), Z8, Z5
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z13, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z5, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -9336,108 +9338,86 @@ store:
 	VZEROUPPER
 	RET
 
-// func linearBF16M7AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearBF16M7AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearBF16M7AVX512(SB), $160-56
+TEXT ·linearBF16M7AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
-	VPMOVZXWD        32(BX), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST 28(CX), Z1, Z8
-	VFMADD231PS.BCST 32(CX), Z1, Z9
-	VFMADD231PS.BCST 36(CX), Z1, Z10
-	VFMADD231PS.BCST 40(CX), Z1, Z11
-	VFMADD231PS.BCST 44(CX), Z1, Z12
-	VFMADD231PS.BCST 48(CX), Z1, Z13
-	VFMADD231PS.BCST 52(CX), Z1, Z14
-	VPMOVZXWD        64(BX), Z2
-	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST 56(CX), Z2, Z8
-	VFMADD231PS.BCST 60(CX), Z2, Z9
-	VFMADD231PS.BCST 64(CX), Z2, Z10
-	VFMADD231PS.BCST 68(CX), Z2, Z11
-	VFMADD231PS.BCST 72(CX), Z2, Z12
-	VFMADD231PS.BCST 76(CX), Z2, Z13
-	VFMADD231PS.BCST 80(CX), Z2, Z14
-	VPMOVZXWD        96(BX), Z3
-	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST 84(CX), Z3, Z8
-	VFMADD231PS.BCST 88(CX), Z3, Z9
-	VFMADD231PS.BCST 92(CX), Z3, Z10
-	VFMADD231PS.BCST 96(CX), Z3, Z11
-	VFMADD231PS.BCST 100(CX), Z3, Z12
-	VFMADD231PS.BCST 104(CX), Z3, Z13
-	VFMADD231PS.BCST 108(CX), Z3, Z14
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000070, CX
-	SUBQ             $0x00000004, AX
+	VPMOVZXWD        (BX), Z7
+	VPSLLD           $0x10, Z7, Z7
+	VFMADD231PS.BCST (CX), Z7, Z0
+	VFMADD231PS.BCST 4(CX), Z7, Z1
+	VFMADD231PS.BCST 8(CX), Z7, Z2
+	VFMADD231PS.BCST 12(CX), Z7, Z3
+	VFMADD231PS.BCST 16(CX), Z7, Z4
+	VFMADD231PS.BCST 20(CX), Z7, Z5
+	VFMADD231PS.BCST 24(CX), Z7, Z6
+	VPMOVZXWD        32(BX), Z8
+	VPSLLD           $0x10, Z8, Z8
+	VFMADD231PS.BCST (CX)(R10*1), Z8, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z8, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z8, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z8, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z8, Z4
+	VFMADD231PS.BCST 20(CX)(R10*1), Z8, Z5
+	VFMADD231PS.BCST 24(CX)(R10*1), Z8, Z6
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x0000001c, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VPMOVZXWD        (BX), Z9
+	VPSLLD           $0x10, Z9, Z9
+	VFMADD231PS.BCST (CX), Z9, Z0
+	VFMADD231PS.BCST 4(CX), Z9, Z1
+	VFMADD231PS.BCST 8(CX), Z9, Z2
+	VFMADD231PS.BCST 12(CX), Z9, Z3
+	VFMADD231PS.BCST 16(CX), Z9, Z4
+	VFMADD231PS.BCST 20(CX), Z9, Z5
+	VFMADD231PS.BCST 24(CX), Z9, Z6
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z13, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z14, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z5, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z6, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -9445,116 +9425,92 @@ store:
 	VZEROUPPER
 	RET
 
-// func linearBF16M8AVX512(y *float32, yStride uintptr, tile *byte, w *byte, groupStride uintptr, k uintptr, groups uintptr)
+// func linearBF16M8AVX512(y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride uintptr, k uintptr, groups uintptr)
 // Requires: AVX, AVX512F
-TEXT ·linearBF16M8AVX512(SB), $160-56
+TEXT ·linearBF16M8AVX512(SB), $160-64
 	MOVQ y+0(FP), DI
 	MOVQ yStride+8(FP), SI
-	MOVQ tile+16(FP), R8
-	MOVQ w+24(FP), R9
-	MOVQ groupStride+32(FP), R11
-	MOVQ k+40(FP), R12
-	MOVQ groups+48(FP), R13
+	MOVQ x+16(FP), R8
+	MOVQ tokens+24(FP), R10
+	MOVQ w+32(FP), R9
+	MOVQ groupStride+40(FP), R11
+	MOVQ k+48(FP), R12
+	MOVQ groups+56(FP), R13
+	SHLQ $0x02, R10
 
 group:
 	MOVQ    R9, BX
 	MOVQ    R8, CX
-	VPXORD  Z8, Z8, Z8
-	VPXORD  Z9, Z9, Z9
-	VPXORD  Z10, Z10, Z10
-	VPXORD  Z11, Z11, Z11
-	VPXORD  Z12, Z12, Z12
-	VPXORD  Z13, Z13, Z13
-	VPXORD  Z14, Z14, Z14
-	VPXORD  Z15, Z15, Z15
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
 	MOVQ    R12, AX
-	SUBQ    $0x00000004, AX
+	SUBQ    $0x02, AX
 	JCS     rest
 	PCALIGN $0x40
 
 steps:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
-	VFMADD231PS.BCST 28(CX), Z0, Z15
-	VPMOVZXWD        32(BX), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST 32(CX), Z1, Z8
-	VFMADD231PS.BCST 36(CX), Z1, Z9
-	VFMADD231PS.BCST 40(CX), Z1, Z10
-	VFMADD231PS.BCST 44(CX), Z1, Z11
-	VFMADD231PS.BCST 48(CX), Z1, Z12
-	VFMADD231PS.BCST 52(CX), Z1, Z13
-	VFMADD231PS.BCST 56(CX), Z1, Z14
-	VFMADD231PS.BCST 60(CX), Z1, Z15
-	VPMOVZXWD        64(BX), Z2
-	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST 64(CX), Z2, Z8
-	VFMADD231PS.BCST 68(CX), Z2, Z9
-	VFMADD231PS.BCST 72(CX), Z2, Z10
-	VFMADD231PS.BCST 76(CX), Z2, Z11
-	VFMADD231PS.BCST 80(CX), Z2, Z12
-	VFMADD231PS.BCST 84(CX), Z2, Z13
-	VFMADD231PS.BCST 88(CX), Z2, Z14
-	VFMADD231PS.BCST 92(CX), Z2, Z15
-	VPMOVZXWD        96(BX), Z3
-	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST 96(CX), Z3, Z8
-	VFMADD231PS.BCST 100(CX), Z3, Z9
-	VFMADD231PS.BCST 104(CX), Z3, Z10
-	VFMADD231PS.BCST 108(CX), Z3, Z11
-	VFMADD231PS.BCST 112(CX), Z3, Z12
-	VFMADD231PS.BCST 116(CX), Z3, Z13
-	VFMADD231PS.BCST 120(CX), Z3, Z14
-	VFMADD231PS.BCST 124(CX), Z3, Z15
-	ADDQ             $0x00000080, BX
-	ADDQ             $0x00000080, CX
-	SUBQ             $0x00000004, AX
+	VPMOVZXWD        (BX), Z8
+	VPSLLD           $0x10, Z8, Z8
+	VFMADD231PS.BCST (CX), Z8, Z0
+	VFMADD231PS.BCST 4(CX), Z8, Z1
+	VFMADD231PS.BCST 8(CX), Z8, Z2
+	VFMADD231PS.BCST 12(CX), Z8, Z3
+	VFMADD231PS.BCST 16(CX), Z8, Z4
+	VFMADD231PS.BCST 20(CX), Z8, Z5
+	VFMADD231PS.BCST 24(CX), Z8, Z6
+	VFMADD231PS.BCST 28(CX), Z8, Z7
+	VPMOVZXWD        32(BX), Z9
+	VPSLLD           $0x10, Z9, Z9
+	VFMADD231PS.BCST (CX)(R10*1), Z9, Z0
+	VFMADD231PS.BCST 4(CX)(R10*1), Z9, Z1
+	VFMADD231PS.BCST 8(CX)(R10*1), Z9, Z2
+	VFMADD231PS.BCST 12(CX)(R10*1), Z9, Z3
+	VFMADD231PS.BCST 16(CX)(R10*1), Z9, Z4
+	VFMADD231PS.BCST 20(CX)(R10*1), Z9, Z5
+	VFMADD231PS.BCST 24(CX)(R10*1), Z9, Z6
+	VFMADD231PS.BCST 28(CX)(R10*1), Z9, Z7
+	ADDQ             $0x00000040, BX
+	LEAQ             (CX)(R10*2), CX
+	SUBQ             $0x02, AX
 	JCC              steps
 
 rest:
-	ADDQ $0x00000004, AX
-	JZ   store
-
-single:
-	VPMOVZXWD        (BX), Z0
-	VPSLLD           $0x10, Z0, Z0
-	VFMADD231PS.BCST (CX), Z0, Z8
-	VFMADD231PS.BCST 4(CX), Z0, Z9
-	VFMADD231PS.BCST 8(CX), Z0, Z10
-	VFMADD231PS.BCST 12(CX), Z0, Z11
-	VFMADD231PS.BCST 16(CX), Z0, Z12
-	VFMADD231PS.BCST 20(CX), Z0, Z13
-	VFMADD231PS.BCST 24(CX), Z0, Z14
-	VFMADD231PS.BCST 28(CX), Z0, Z15
-	ADDQ             $0x00000020, BX
-	ADDQ             $0x00000020, CX
-	DECQ             AX
-	JNZ              single
+	ADDQ             $0x02, AX
+	JZ               store
+	VPMOVZXWD        (BX), Z10
+	VPSLLD           $0x10, Z10, Z10
+	VFMADD231PS.BCST (CX), Z10, Z0
+	VFMADD231PS.BCST 4(CX), Z10, Z1
+	VFMADD231PS.BCST 8(CX), Z10, Z2
+	VFMADD231PS.BCST 12(CX), Z10, Z3
+	VFMADD231PS.BCST 16(CX), Z10, Z4
+	VFMADD231PS.BCST 20(CX), Z10, Z5
+	VFMADD231PS.BCST 24(CX), Z10, Z6
+	VFMADD231PS.BCST 28(CX), Z10, Z7
 
 store:
-	MOVQ    DI, CX
-	VMOVUPS Z8, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z9, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z10, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z11, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z12, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z13, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z14, (CX)
-	ADDQ    SI, CX
-	VMOVUPS Z15, (CX)
+	MOVQ    DI, DX
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z1, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z2, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z3, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z4, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z5, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z6, (DX)
+	ADDQ    SI, DX
+	VMOVUPS Z7, (DX)
 	ADDQ    $0x00000040, DI
 	ADDQ    R11, R9
 	DECQ    R13
@@ -9562,9 +9518,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func probeAVX512(n uintptr)
+// func probeDotAVX512(n uintptr)
 // Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·probeAVX512(SB), $160-8
+TEXT ·probeDotAVX512(SB), $160-8
 	MOVQ    n+0(FP), CX
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
@@ -9619,5 +9575,87 @@ loop:
 	VPDPBUSD Z16, Z17, Z15
 	DECQ     CX
 	JNZ      loop
+	VZEROUPPER
+	RET
+
+// func probeFMAAVX512(n uintptr)
+// Requires: AVX, AVX512F
+TEXT ·probeFMAAVX512(SB), $160-8
+	MOVQ    n+0(FP), CX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	VPXORD  Z25, Z25, Z25
+	VPXORD  Z26, Z26, Z26
+	VPXORD  Z27, Z27, Z27
+	VPXORD  Z28, Z28, Z28
+	VPXORD  Z29, Z29, Z29
+	VPXORD  Z30, Z30, Z30
+	VPXORD  Z31, Z31, Z31
+	PCALIGN $0x40
+
+loop:
+	VFMADD231PS Z16, Z17, Z0
+	VFMADD231PS Z16, Z17, Z1
+	VFMADD231PS Z16, Z17, Z2
+	VFMADD231PS Z16, Z17, Z3
+	VFMADD231PS Z16, Z17, Z4
+	VFMADD231PS Z16, Z17, Z5
+	VFMADD231PS Z16, Z17, Z6
+	VFMADD231PS Z16, Z17, Z7
+	VFMADD231PS Z16, Z17, Z8
+	VFMADD231PS Z16, Z17, Z9
+	VFMADD231PS Z16, Z17, Z10
+	VFMADD231PS Z16, Z17, Z11
+	VFMADD231PS Z16, Z17, Z12
+	VFMADD231PS Z16, Z17, Z13
+	VFMADD231PS Z16, Z17, Z14
+	VFMADD231PS Z16, Z17, Z15
+	DECQ        CX
+	JNZ         loop
+	VZEROUPPER
+	RET
+
+// func probeReadAVX2(x *byte, n uintptr)
+// Requires: AVX, AVX2
+TEXT ·probeReadAVX2(SB), $160-16
+	MOVQ    x+0(FP), SI
+	MOVQ    n+8(FP), CX
+	PCALIGN $0x40
+
+loop:
+	VPXOR (SI), Y0, Y0
+	VPXOR 32(SI), Y0, Y0
+	VPXOR 64(SI), Y0, Y0
+	VPXOR 96(SI), Y0, Y0
+	VPXOR 128(SI), Y0, Y0
+	VPXOR 160(SI), Y0, Y0
+	VPXOR 192(SI), Y0, Y0
+	VPXOR 224(SI), Y0, Y0
+	ADDQ  $0x00000100, SI
+	SUBQ  $0x00000100, CX
+	JNZ   loop
 	VZEROUPPER
 	RET

@@ -2,6 +2,7 @@
 
 package cpu
 
-const probeOperations = 1
+// probe has no loop to measure here.
+func probe(bool) (run func(), operations float64) { return func() {}, 1 }
 
-func probe(int) {}
+func read([]byte) {}

@@ -1,7 +1,9 @@
 package cpu
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/holdfast-run/holdfast/graph"
 )
@@ -20,78 +22,119 @@ func benchTiers(b *testing.B, f func(b *testing.B, k *Kernels)) {
 	}
 }
 
-// BenchmarkRead reads memory that is larger than the caches: the roof of GEMV.
-func BenchmarkRead(b *testing.B) {
-	data := make([]uint64, 200<<20/8)
-	for i := range data {
-		data[i] = uint64(i)
-	}
-	b.SetBytes(int64(len(data) * 8))
-	var sum uint64
+// measure runs f, which does work units of something, until b has had enough, and
+// returns units per nanosecond of the fastest call and of the median one. The
+// machine is usually shared, and a mean would measure its other users.
+func measure(b *testing.B, units float64, f func()) (best, median float64) {
+	var times []float64
 	for b.Loop() {
-		for i := 0; i < len(data); i += 8 {
-			sum += data[i]
-		}
+		start := time.Now()
+		f()
+		times = append(times, float64(time.Since(start).Nanoseconds()))
 	}
-	sink = sum
+	slices.Sort(times)
+	return units / times[0], units / times[len(times)/2]
 }
 
-var sink uint64
+// against is measure with a roof: f and roof, which does roofUnits, take turns,
+// and percent is the median of their ratios. Both suffer alike from the machine's
+// other users, so percent is steady where the rates are not.
+func against(b *testing.B, units float64, f func(), roofUnits float64, roof func()) (best, median, percent float64) {
+	var rates, ratios []float64
+	for b.Loop() {
+		start := time.Now()
+		roof()
+		middle := time.Now()
+		f()
+		end := time.Now()
+		rate := units / float64(end.Sub(middle).Nanoseconds())
+		rates = append(rates, rate)
+		ratios = append(ratios, 100*rate/(roofUnits/float64(middle.Sub(start).Nanoseconds())))
+	}
+	slices.Sort(rates)
+	slices.Sort(ratios)
+	return rates[len(rates)-1], rates[len(rates)/2], ratios[len(ratios)/2]
+}
 
-// BenchmarkGEMV multiplies one token by weights larger than the caches.
+// streamBytes is the size of a working set that no cache holds, pieceBytes of
+// what is timed at once.
+const (
+	streamBytes = 200 << 20
+	pieceBytes  = 2 << 20
+)
+
+// stream is a working set that no cache holds, read piece by piece.
+type stream struct {
+	data []byte
+	at   int
+}
+
+func newStream() *stream {
+	s := &stream{data: aligned(streamBytes)}
+	for i := range s.data {
+		s.data[i] = byte(i)
+	}
+	return s
+}
+
+// piece reads pieceBytes: the roof of GEMV.
+func (s *stream) piece() {
+	read(s.data[s.at:][:pieceBytes])
+	s.at = (s.at + pieceBytes) % len(s.data)
+}
+
+var benchTypes = []graph.DType{graph.Q4_0, graph.Q4_1, graph.Q8_0, graph.Q4_K, graph.Q5_0, graph.Q5_1, graph.Q5_K, graph.Q6_K, graph.F16, graph.BF16, graph.F32}
+
+// BenchmarkGEMV multiplies one token by weights that no cache holds; the roof is
+// a bare loop that reads as much.
 func BenchmarkGEMV(b *testing.B) {
-	for _, typ := range []graph.DType{graph.Q4_0, graph.Q4_1, graph.Q8_0, graph.Q4_K, graph.Q5_0, graph.Q5_1, graph.Q5_K, graph.Q6_K, graph.F16, graph.BF16, graph.F32} {
+	roof := newStream()
+	for _, typ := range benchTypes {
 		b.Run(typ.String(), func(b *testing.B) {
 			const kdim = 1536
-			rows := 16
-			size, _ := PackedBytes(typ, rows, kdim)
-			groups := 200 << 20 / size
-			rows = 16 * groups
-			w := &Matrix{Type: typ, Rows: rows, K: kdim, Data: aligned(size * groups)}
+			size, _ := PackedBytes(typ, GroupRows, kdim)
+			step := pieceBytes / size
+			groups := streamBytes / pieceBytes * step
+			w := &Matrix{Type: typ, Rows: groups * GroupRows, K: kdim, Data: aligned(size * groups)}
 			for i := range w.Data {
 				w.Data[i] = byte(i % 61)
 			}
 			benchTiers(b, func(b *testing.B, k *Kernels) {
-				y, tile := make([]float32, rows), tileOf(k, w, make([]float32, kdim), kdim, 1)
-				b.SetBytes(int64(len(w.Data)))
-				for b.Loop() {
-					k.Linear(y, rows, tile, 1, w, 0, groups)
-				}
+				y, tile, at := make([]float32, w.Rows), tileOf(k, w, make([]float32, kdim), kdim, 1), 0
+				best, median, percent := against(b, float64(size*step), func() {
+					k.Linear(y, w.Rows, tile, 1, w, at, at+step)
+					at = (at + step) % groups
+				}, pieceBytes, roof.piece)
+				b.ReportMetric(best, "best-GB/s")
+				b.ReportMetric(median, "median-GB/s")
+				b.ReportMetric(percent, "%read")
 			})
 		})
 	}
 }
 
-// BenchmarkGEMM multiplies a full tile by weights that stay in the second-level
-// cache. The metric GOPS counts two operations a weight and token.
+// BenchmarkGEMM multiplies tiles by weights that stay in the second-level cache.
+// Two operations are counted for a weight and token. The roof is a loop of
+// independent dot products for quantised weights, of FMAs for others, with
+// AVX-512 where the machine has it.
 func BenchmarkGEMM(b *testing.B) {
-	for _, typ := range []graph.DType{graph.Q4_0, graph.Q4_1, graph.Q8_0, graph.Q4_K, graph.Q5_0, graph.Q5_1, graph.Q5_K, graph.Q6_K, graph.F16, graph.BF16, graph.F32} {
-		b.Run(typ.String(), func(b *testing.B) {
-			const kdim, rows = 768, 192
-			w := pack(b, typ, rows, kdim, randomRows(newRand(1), typ, rows, kdim))
-			benchTiers(b, func(b *testing.B, k *Kernels) {
-				y, tile := make([]float32, MaxTile*rows), tileOf(k, w, activations(MaxTile, kdim, kdim, 1), kdim, MaxTile)
-				for b.Loop() {
-					k.Linear(y, rows, tile, MaxTile, w, 0, w.Groups())
-				}
-				b.ReportMetric(2*MaxTile*rows*kdim*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GOPS")
+	for _, typ := range benchTypes {
+		for _, m := range []int{1, 2, 4, 8} {
+			b.Run(label(typ, "/m", m), func(b *testing.B) {
+				const kdim, rows = 768, 192
+				w := pack(b, typ, rows, kdim, randomRows(newRand(1), typ, rows, kdim))
+				benchTiers(b, func(b *testing.B, k *Kernels) {
+					y, tile := make([]float32, MaxTile*rows), tileOf(k, w, activations(m, kdim, kdim, 1), kdim, m)
+					roof, operations := probe(typ.Quantised())
+					best, median, percent := against(b, float64(2*m*rows*kdim),
+						func() { k.Linear(y, rows, tile, m, w, 0, w.Groups()) }, operations, roof)
+					b.ReportMetric(best, "best-GOPS")
+					b.ReportMetric(median, "median-GOPS")
+					b.ReportMetric(percent, "%roof")
+				})
 			})
-		})
+		}
 	}
-}
-
-// BenchmarkVNNI is the roof of GEMM: nothing but independent dot products.
-func BenchmarkVNNI(b *testing.B) {
-	benchTiers(b, func(b *testing.B, k *Kernels) {
-		if k.Tier != AVX512 {
-			b.Skip("AVX-512 only")
-		}
-		const n = 1 << 12
-		for b.Loop() {
-			probe(n)
-		}
-		b.ReportMetric(n*probeOperations*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GOPS")
-	})
 }
 
 func BenchmarkVectors(b *testing.B) {
@@ -112,18 +155,20 @@ func BenchmarkVectors(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			benchTiers(b, func(b *testing.B, k *Kernels) {
-				b.SetBytes(4 * n)
-				for b.Loop() {
-					c.run(k)
-				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/value")
+				best, median := measure(b, 16*n, func() {
+					for range 16 {
+						c.run(k)
+					}
+				})
+				b.ReportMetric(1/best, "best-ns/value")
+				b.ReportMetric(1/median, "median-ns/value")
 			})
 		})
 	}
 }
 
-// BenchmarkAttend computes one chunk of 256 slots. GFLOPS counts the products
-// with K and V; the bytes are those of K and V.
+// BenchmarkAttend computes one chunk of 256 slots from the first-level cache or
+// near it. Four operations are counted for a query, slot and dimension.
 func BenchmarkAttend(b *testing.B) {
 	for _, typ := range []graph.DType{graph.F16, graph.F32} {
 		for _, dim := range []int{64, 128} {
@@ -138,11 +183,13 @@ func BenchmarkAttend(b *testing.B) {
 					}
 					scratch, m, l, acc := make([]float32, AttendScratch(n, dim)), make([]float32, n), make([]float32, n), make([]float32, n*dim)
 					benchTiers(b, func(b *testing.B, k *Kernels) {
-						b.SetBytes(int64(2 * chunkBlocks * KVBytes(typ, dim)))
-						for b.Loop() {
+						roof, operations := probe(false)
+						best, median, percent := against(b, float64(4*ChunkSlots*dim*n), func() {
 							k.AttendChunk(c, q, n, first, last, scratch, m, l, acc)
-						}
-						b.ReportMetric(float64(4*ChunkSlots*dim*n)*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GFLOPS")
+						}, operations, roof)
+						b.ReportMetric(best, "best-GFLOPS")
+						b.ReportMetric(median, "median-GFLOPS")
+						b.ReportMetric(percent, "%roof")
 					})
 				})
 			}
