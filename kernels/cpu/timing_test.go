@@ -151,7 +151,7 @@ func BenchmarkVectors(b *testing.B) {
 		{"SiLUMul", func(k *Kernels) { k.SiLUMul(dst, x, y) }},
 		{"RoPE", func(k *Kernels) { k.RoPE(dst, n/64, 64, x[:32], y[:32], false) }},
 		{"ArgMax", func(k *Kernels) { k.ArgMax(x) }},
-		{"FloatTile", func(k *Kernels) { k.FloatTile(tile, x, n, n/8, 8) }},
+		{"FloatTile", func(k *Kernels) { k.FloatTile(tile, x, n/8, n/8, 8) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			benchTiers(b, func(b *testing.B, k *Kernels) {
