@@ -1,0 +1,29 @@
+// Package api holds the wire types of Holdfast's HTTP interface: OpenAI's chat
+// completions, models and errors, with OpenAI's field names.
+//
+// Decoding is strict where leniency would hide a mistake and lenient where
+// clients differ harmlessly:
+//
+//   - duplicate names, invalid UTF-8, values of the wrong type or out of range
+//     are refused with an [Error] that names the parameter;
+//   - a parameter that OpenAI or vLLM know and that would change the answer,
+//     but that this server does not serve, is refused with the code
+//     unsupported_parameter, unless its value asks for nothing;
+//   - a parameter that nobody knows is ignored, and null equals absent.
+//
+// The package is shared by server, client and load generator, so it imports
+// nothing of theirs.
+package api
+
+// Limits on a request. Each is checked before work proportional to what it
+// limits is done.
+const (
+	MaxBodyBytes   = 4 << 20 // a request's body
+	MaxDepth       = 64      // nested JSON arrays and objects
+	MaxMessages    = 1024    // messages of a conversation
+	MaxParts       = 1024    // content parts of a message
+	MaxStops       = 4       // stop strings
+	MaxStopBytes   = 1024    // one stop string
+	MaxTopK        = 1 << 20 // top_k
+	MaxTemperature = 2.0     // temperature
+)

@@ -1,0 +1,164 @@
+package api
+
+import "github.com/go-json-experiment/json/jsontext"
+
+// ChatRequest is the body of POST /v1/chat/completions. A nil pointer is a
+// parameter that was not given.
+type ChatRequest struct {
+	Model               string         `json:"model"`
+	Messages            Messages       `json:"messages"`
+	MaxTokens           *int64         `json:"max_tokens,omitzero"` // older name of MaxCompletionTokens
+	MaxCompletionTokens *int64         `json:"max_completion_tokens,omitzero"`
+	Temperature         *float64       `json:"temperature,omitzero"`
+	TopP                *float64       `json:"top_p,omitzero"`
+	TopK                *int64         `json:"top_k,omitzero"` // as in vLLM: 0 and -1 mean all tokens
+	Seed                *int64         `json:"seed,omitzero"`
+	Stop                Stop           `json:"stop,omitzero"`
+	Stream              bool           `json:"stream,omitzero"`
+	StreamOptions       *StreamOptions `json:"stream_options,omitzero"`
+	User                string         `json:"user,omitzero"` // accepted, and not used
+
+	// Other holds the members that no field above names.
+	Other jsontext.Value `json:",embed"`
+}
+
+// TokenLimit returns the most tokens to generate, or 0 if the request sets no
+// limit. The newer parameter wins.
+func (r *ChatRequest) TokenLimit() int {
+	switch {
+	case r.MaxCompletionTokens != nil:
+		return int(*r.MaxCompletionTokens)
+	case r.MaxTokens != nil:
+		return int(*r.MaxTokens)
+	}
+	return 0
+}
+
+// IncludeUsage reports whether a stream shall end with a usage chunk.
+func (r *ChatRequest) IncludeUsage() bool {
+	return r.StreamOptions != nil && r.StreamOptions.IncludeUsage
+}
+
+// StreamOptions are the parameters of a streamed answer.
+type StreamOptions struct {
+	IncludeUsage bool `json:"include_usage,omitzero"`
+}
+
+// The roles of a message.
+const (
+	RoleSystem    = "system"
+	RoleDeveloper = "developer" // the newer name of system
+	RoleUser      = "user"
+	RoleAssistant = "assistant"
+)
+
+// Messages is a conversation, oldest message first.
+type Messages []Message
+
+// Message is one message of a conversation in a request.
+type Message struct {
+	Role    string   `json:"role"`
+	Content *Content `json:"content"`
+
+	// Other holds the members that no field above names.
+	Other jsontext.Value `json:",embed"`
+}
+
+// Content is a message's text. On the wire it is a string, or a list of parts
+// of which only those of type text are served; their texts are joined by
+// newlines.
+type Content string
+
+// Text returns s as a message's content.
+func Text(s string) *Content { return new(Content(s)) }
+
+// Stop holds the strings before which a completion ends. On the wire it is a
+// string or a list of strings.
+type Stop []string
+
+// ChatCompletion is the answer to a request that does not stream.
+type ChatCompletion struct {
+	ID                string   `json:"id"`
+	Object            string   `json:"object"` // ObjectChatCompletion
+	Created           int64    `json:"created"`
+	Model             string   `json:"model"`
+	SystemFingerprint string   `json:"system_fingerprint,omitzero"`
+	Choices           []Choice `json:"choices"`
+	Usage             Usage    `json:"usage"`
+}
+
+// Choice is one completion of an answer.
+type Choice struct {
+	Index        int              `json:"index"`
+	Message      AssistantMessage `json:"message"`
+	Logprobs     *struct{}        `json:"logprobs"` // always null
+	FinishReason string           `json:"finish_reason"`
+}
+
+// AssistantMessage is a message that the model made.
+type AssistantMessage struct {
+	Role    string  `json:"role"`
+	Content string  `json:"content"`
+	Refusal *string `json:"refusal"` // always null
+}
+
+// Usage counts the tokens of a request and its answer.
+type Usage struct {
+	PromptTokens        int                 `json:"prompt_tokens"`
+	CompletionTokens    int                 `json:"completion_tokens"`
+	TotalTokens         int                 `json:"total_tokens"`
+	PromptTokensDetails PromptTokensDetails `json:"prompt_tokens_details"`
+}
+
+// PromptTokensDetails says how much of a prompt did not have to be computed.
+type PromptTokensDetails struct {
+	CachedTokens int `json:"cached_tokens"`
+}
+
+// ChatChunk is one event of a streamed answer.
+type ChatChunk struct {
+	ID                string        `json:"id"`
+	Object            string        `json:"object"` // ObjectChatChunk
+	Created           int64         `json:"created"`
+	Model             string        `json:"model"`
+	SystemFingerprint string        `json:"system_fingerprint,omitzero"`
+	Choices           []ChunkChoice `json:"choices"` // empty in the usage chunk
+	Usage             *Usage        `json:"usage,omitzero"`
+}
+
+// ChunkChoice is a piece of one completion.
+type ChunkChoice struct {
+	Index        int       `json:"index"`
+	Delta        Delta     `json:"delta"`
+	Logprobs     *struct{} `json:"logprobs"`
+	FinishReason *string   `json:"finish_reason"` // null but in the last piece
+}
+
+// Delta is what a chunk adds to its message.
+type Delta struct {
+	Role    string  `json:"role,omitzero"` // in the first chunk only
+	Content *string `json:"content,omitzero"`
+}
+
+// Model describes a model that the server serves.
+type Model struct {
+	ID          string `json:"id"`
+	Object      string `json:"object"` // ObjectModel
+	Created     int64  `json:"created"`
+	OwnedBy     string `json:"owned_by"`
+	MaxModelLen int    `json:"max_model_len"` // tokens of prompt and completion; as vLLM names it
+}
+
+// ModelList is the answer to GET /v1/models.
+type ModelList struct {
+	Object string  `json:"object"` // ObjectList
+	Data   []Model `json:"data"`
+}
+
+// Values of the object field.
+const (
+	ObjectChatCompletion = "chat.completion"
+	ObjectChatChunk      = "chat.completion.chunk"
+	ObjectModel          = "model"
+	ObjectList           = "list"
+)

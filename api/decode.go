@@ -1,0 +1,266 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// DecodeChatRequest decodes and checks the body of a chat completion. An error
+// is always an *Error.
+func DecodeChatRequest(body []byte) (*ChatRequest, error) {
+	if err := checkShape(body); err != nil {
+		return nil, err
+	}
+	var r ChatRequest
+	if err := json.Unmarshal(body, &r); err != nil {
+		return nil, decodeError(err)
+	}
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
+// checkShape refuses bodies that are no object, and those nested deeper than
+// MaxDepth, in one pass that allocates nothing. What it lets pass need not be
+// valid JSON: the decoder judges that.
+func checkShape(body []byte) error {
+	rest := strings.TrimLeft(string(body[:min(len(body), 64)]), " \t\r\n")
+	if rest == "" && len(body) <= 64 {
+		return BadRequest(CodeInvalidJSON, "", "The request body is empty.")
+	}
+	if rest != "" && rest[0] != '{' {
+		return BadRequest(CodeInvalidJSON, "", "The request body must be a JSON object.")
+	}
+	depth, inString := 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case inString:
+			if c == '\\' {
+				i++
+			} else if c == '"' {
+				inString = false
+			}
+		case c == '"':
+			inString = true
+		case c == '{' || c == '[':
+			if depth++; depth > MaxDepth {
+				return BadRequest(CodeInvalidJSON, "", "The request body nests deeper than %d levels.", MaxDepth)
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return nil
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom; it stops at MaxMessages.
+func (m *Messages) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	*m = nil
+	return readList(dec, func() error {
+		if len(*m) == MaxMessages {
+			return BadRequest(CodeInvalidValue, "messages", "A request may have at most %d messages.", MaxMessages)
+		}
+		var one Message
+		if err := json.UnmarshalDecode(dec, &one); err != nil {
+			return err
+		}
+		*m = append(*m, one)
+		return nil
+	})
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom for a string or a list of parts.
+func (c *Content) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != '[' {
+		return json.UnmarshalDecode(dec, (*string)(c))
+	}
+	var texts []string
+	err := readList(dec, func() error {
+		if len(texts) == MaxParts {
+			return BadRequest(CodeInvalidValue, "", "A message may have at most %d content parts.", MaxParts)
+		}
+		var part struct {
+			Type string  `json:"type"`
+			Text *string `json:"text"`
+		}
+		if err := json.UnmarshalDecode(dec, &part); err != nil {
+			return err
+		}
+		at := paramName(dec.StackPointer())
+		switch {
+		case part.Type == "":
+			return BadRequest(CodeMissingParameter, at, "A content part needs a type.")
+		case part.Type != "text":
+			return BadRequest(CodeUnsupportedParameter, at, "Content parts of type %s are not supported; only text is.", quote(part.Type))
+		case part.Text == nil:
+			return BadRequest(CodeMissingParameter, at, "A content part of type text needs a text.")
+		}
+		texts = append(texts, *part.Text)
+		return nil
+	})
+	*c = Content(strings.Join(texts, "\n"))
+	return err
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom for a string or a list of strings.
+func (s *Stop) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	*s = nil
+	one := func() error {
+		if len(*s) == MaxStops {
+			return BadRequest(CodeInvalidValue, "stop", "A request may have at most %d stop strings.", MaxStops)
+		}
+		var text string
+		if err := json.UnmarshalDecode(dec, &text); err != nil {
+			return err
+		}
+		*s = append(*s, text)
+		return nil
+	}
+	switch dec.PeekKind() {
+	case '[':
+		return readList(dec, one)
+	case '"':
+		return one()
+	case 'n':
+		return dec.SkipValue()
+	}
+	return &json.SemanticError{JSONKind: dec.PeekKind(), GoType: reflect.TypeFor[string]()}
+}
+
+// readList calls one for each element of the array that dec stands before;
+// null is the empty list.
+func readList(dec *jsontext.Decoder, one func() error) error {
+	switch k := dec.PeekKind(); k {
+	case 'n':
+		return dec.SkipValue()
+	case '[':
+	default:
+		return &json.SemanticError{JSONKind: k, GoType: reflect.TypeFor[[]any]()}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() != ']' {
+		// A syntax error makes PeekKind return 0 for ever: one reports it.
+		if err := one(); err != nil {
+			return err
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+// decodeError turns what the JSON package says into an *Error.
+func decodeError(err error) *Error {
+	var own *Error
+	var sem *json.SemanticError
+	var syn *jsontext.SyntacticError
+	at := ""
+	if errors.As(err, &sem) {
+		at = paramName(sem.JSONPointer)
+	}
+	switch {
+	case errors.As(err, &own):
+		if own.Param == nil && at != "" {
+			own.Param = &at
+		}
+		return own
+	case errors.As(err, &syn):
+		what := clip(strings.TrimPrefix(syn.Error(), "jsontext: "))
+		return BadRequest(CodeInvalidJSON, paramName(syn.JSONPointer), "The request body is not valid JSON: %s.", what)
+	case sem == nil:
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return BadRequest(CodeInvalidJSON, "", "The request body is not valid JSON: it ends too early.")
+		}
+		return BadRequest(CodeInvalidJSON, "", "The request body is not valid JSON.")
+	}
+	subject := "The request body"
+	if at != "" {
+		subject = "'" + at + "'"
+	}
+	want := wanted(sem.GoType)
+	switch {
+	case errors.Is(sem.Err, strconv.ErrRange):
+		return BadRequest(CodeInvalidValue, at, "%s is out of range: %s is expected.", subject, want)
+	case sem.Err != nil && sem.JSONKind == '0':
+		return BadRequest(CodeInvalidType, at, "%s must be %s.", subject, want)
+	}
+	return BadRequest(CodeInvalidType, at, "%s must be %s, not %s.", subject, want, kindName(sem.JSONKind))
+}
+
+// wanted names the JSON values that a Go type takes.
+func wanted(t reflect.Type) string {
+	if t == nil {
+		return "of another type"
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int64:
+		return "an integer"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Slice:
+		return "a list"
+	}
+	return "an object"
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "a boolean"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case '[':
+		return "a list"
+	case '{':
+		return "an object"
+	}
+	return "what was given"
+}
+
+// paramName writes a JSON pointer as OpenAI names parameters: messages[0].content.
+func paramName(p jsontext.Pointer) string {
+	var b strings.Builder
+	for tok := range p.Tokens() {
+		if _, err := strconv.ParseUint(tok, 10, 32); err == nil && b.Len() > 0 {
+			fmt.Fprintf(&b, "[%s]", tok)
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte('.')
+		}
+		b.WriteString(clip(tok))
+	}
+	return clip(b.String())
+}
+
+// quote returns s in quotes, short enough for a message.
+func quote(s string) string { return strconv.Quote(clip(s)) }
+
+// clip keeps what a client sent from filling our answer.
+func clip(s string) string {
+	const most = 128
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
+}

@@ -1,0 +1,176 @@
+package api
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// A neutral says of a parameter that is known, but not served, which values of
+// it ask for nothing, and are therefore accepted.
+type neutral struct {
+	ok   func(v jsontext.Value) bool
+	text string // the accepted values, for the error message; empty for none
+}
+
+// unsupportedChat lists the parameters of OpenAI's chat completions and of
+// vLLM's extensions that change an answer and are not served. Parameters that
+// are hints to a service (metadata, service_tier, prompt_cache_key …) are not
+// in it: ignoring them changes no answer.
+var unsupportedChat = map[string]neutral{
+	// OpenAI
+	"audio":                      nothing,
+	"frequency_penalty":          number(0),
+	"function_call":              word("none"),
+	"functions":                  empty('['),
+	"logit_bias":                 empty('{'),
+	"logprobs":                   literal("false"),
+	"modalities":                 {ok: onlyText, text: `["text"]`},
+	"moderation":                 nothing,
+	"n":                          number(1),
+	"prediction":                 nothing,
+	"presence_penalty":           number(0),
+	"reasoning_effort":           word("none"),
+	"response_format":            {ok: formatText, text: `{"type":"text"}`},
+	"store":                      literal("false"),
+	"tool_choice":                word("none"),
+	"tools":                      empty('['),
+	"top_logprobs":               number(0),
+	"verbosity":                  word("medium"),
+	"web_search_options":         nothing,
+	"add_generation_prompt":      literal("true"), // from here on: vLLM
+	"add_special_tokens":         literal("false"),
+	"allowed_token_ids":          empty('['),
+	"bad_words":                  empty('['),
+	"cache_salt":                 nothing,
+	"chat_template":              nothing,
+	"chat_template_kwargs":       empty('{'),
+	"continue_final_message":     literal("false"),
+	"documents":                  empty('['),
+	"echo":                       literal("false"),
+	"guided_choice":              nothing,
+	"guided_grammar":             nothing,
+	"guided_json":                nothing,
+	"guided_regex":               nothing,
+	"ignore_eos":                 literal("false"),
+	"include_stop_str_in_output": literal("false"),
+	"kv_transfer_params":         nothing,
+	"length_penalty":             number(1),
+	"logprob_token_ids":          empty('['),
+	"min_p":                      number(0),
+	"min_tokens":                 number(0),
+	"prompt_logprobs":            nothing,
+	"repetition_penalty":         number(1),
+	"return_token_ids":           literal("false"),
+	"skip_special_tokens":        literal("true"),
+	"stop_token_ids":             empty('['),
+	"structured_outputs":         nothing,
+	"thinking_token_budget":      nothing,
+	"truncate_prompt_tokens":     nothing,
+	"use_beam_search":            literal("false"),
+}
+
+// unsupportedMessage is the same for the members of a message.
+var unsupportedMessage = map[string]neutral{
+	"audio":         nothing,
+	"function_call": nothing,
+	"refusal":       nothing,
+	"tool_call_id":  nothing,
+	"tool_calls":    empty('['),
+}
+
+// checkUnsupported looks up each member of the object other, whose names are
+// prefixed by at in errors.
+func checkUnsupported(other jsontext.Value, table map[string]neutral, at string) error {
+	if len(other) == 0 {
+		return nil
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(other))
+	if _, err := dec.ReadToken(); err != nil {
+		return decodeError(err)
+	}
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return decodeError(err)
+		}
+		// The token is only valid until the next read.
+		key := name.String()
+		known, listed := table[key]
+		if !listed {
+			if err := dec.SkipValue(); err != nil {
+				return decodeError(err)
+			}
+			continue
+		}
+		v, err := dec.ReadValue()
+		if err != nil {
+			return decodeError(err)
+		}
+		switch {
+		case v.Kind() == 'n' || known.ok != nil && known.ok(v):
+		case known.text != "":
+			return BadRequest(CodeUnsupportedParameter, at+key, "'%s' is not supported; only %s is accepted.", at+key, known.text)
+		default:
+			return BadRequest(CodeUnsupportedParameter, at+key, "'%s' is not supported.", at+key)
+		}
+	}
+	return nil
+}
+
+// nothing accepts no value but null.
+var nothing = neutral{}
+
+// number accepts a number, however it is written.
+func number(want float64) neutral {
+	return neutral{text: strconv.FormatFloat(want, 'g', -1, 64), ok: func(v jsontext.Value) bool {
+		got, err := strconv.ParseFloat(string(v), 64)
+		return v.Kind() == '0' && err == nil && got == want
+	}}
+}
+
+// literal accepts true or false.
+func literal(want string) neutral {
+	return neutral{text: want, ok: func(v jsontext.Value) bool { return string(v) == want }}
+}
+
+// word accepts a string.
+func word(want string) neutral {
+	return neutral{text: strconv.Quote(want), ok: func(v jsontext.Value) bool { return unquoted(v) == want }}
+}
+
+// empty accepts an empty list ('[') or an empty object ('{').
+func empty(kind jsontext.Kind) neutral {
+	text := "[]"
+	if kind == '{' {
+		text = "{}"
+	}
+	return neutral{text: text, ok: func(v jsontext.Value) bool {
+		return v.Kind() == kind && len(bytes.TrimSpace(v[1:len(v)-1])) == 0
+	}}
+}
+
+// onlyText accepts a list of modalities without audio.
+func onlyText(v jsontext.Value) bool {
+	v = slices.Clone(v)
+	return v.Compact() == nil && string(v) == `["text"]`
+}
+
+// formatText accepts the response format {"type":"text"}.
+func formatText(v jsontext.Value) bool {
+	v = slices.Clone(v)
+	return v.Compact() == nil && string(v) == `{"type":"text"}`
+}
+
+func unquoted(v jsontext.Value) string {
+	if v.Kind() != '"' {
+		return ""
+	}
+	s, err := jsontext.AppendUnquote(nil, v)
+	if err != nil {
+		return ""
+	}
+	return string(s)
+}
