@@ -1,0 +1,53 @@
+//go:build !race
+
+package server
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/holdfast-run/holdfast/engine"
+)
+
+// endless gives the same piece for ever.
+type endless struct{ Stream }
+
+func (endless) Next() (engine.Delta, error) {
+	return engine.Delta{Text: " the \"next\" word\n"}, nil
+}
+
+func benchStream(tb testing.TB) *eventStream {
+	s, err := New(Config{Worker: &fakeWorker{}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c := &completion{s: s, id: newID("chatcmpl-"), info: s.worker.Info(), stream: endless{}, start: time.Now()}
+	return &eventStream{c: c, enc: newChunkEncoder(c), extendDeadline: func() error { return nil }}
+}
+
+// TestChunkAllocates pins a chunk of the steady state, from the worker's piece
+// to the bytes that are written, to no allocation.
+func TestChunkAllocates(t *testing.T) {
+	e := benchStream(t)
+	buf := make([]byte, 4096)
+	n := testing.AllocsPerRun(1000, func() {
+		if _, err := e.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations a chunk", n)
+	}
+}
+
+func BenchmarkChunk(b *testing.B) {
+	e := benchStream(b)
+	buf := make([]byte, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := e.Read(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package server
+
+import (
+	"fmt"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/valyala/fasthttp"
+)
+
+// latencyBuckets are those of other inference servers, so that dashboards fit.
+var latencyBuckets = []float64{
+	.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640,
+}
+
+// serverMetrics are the metrics that the server itself counts. Those of the
+// worker are read from its Stats when somebody asks.
+type serverMetrics struct {
+	set        *metrics.Set
+	firstToken *metrics.PrometheusHistogram
+	interToken *metrics.PrometheusHistogram
+}
+
+func newMetrics() *serverMetrics {
+	set := metrics.NewSet()
+	return &serverMetrics{
+		set:        set,
+		firstToken: set.NewPrometheusHistogramExt("holdfast_time_to_first_token_seconds", latencyBuckets),
+		interToken: set.NewPrometheusHistogramExt("holdfast_inter_token_latency_seconds", latencyBuckets),
+	}
+}
+
+// countRequest counts an answer. Routes and codes are few, so the label values
+// are.
+func (m *serverMetrics) countRequest(route string, code int) {
+	m.set.GetOrCreateCounter(fmt.Sprintf(`holdfast_requests_total{route=%q,code="%d"}`, route, code)).Inc()
+}
+
+// writeMetrics serves GET /metrics in Prometheus' text format.
+func (s *Server) writeMetrics(ctx *fasthttp.RequestCtx) {
+	ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8")
+	w := ctx.Response.BodyWriter()
+	s.metrics.set.WritePrometheus(w)
+	st := s.worker.Stats()
+	metrics.WriteGaugeUint64(w, "holdfast_waiting_requests", uint64(st.Waiting))
+	metrics.WriteGaugeUint64(w, "holdfast_running_sequences", uint64(st.Running))
+	metrics.WriteGaugeUint64(w, "holdfast_kv_blocks_total", uint64(st.BlocksTotal))
+	metrics.WriteGaugeUint64(w, "holdfast_kv_blocks_used", uint64(st.BlocksUsed))
+	metrics.WriteGaugeFloat64(w, "holdfast_last_step_age_seconds", st.LastStepAge.Seconds())
+	metrics.WriteCounterUint64(w, "holdfast_steps_total", st.Steps)
+	metrics.WriteCounterUint64(w, "holdfast_prompt_tokens_total", st.PromptTokens)
+	metrics.WriteCounterUint64(w, "holdfast_completion_tokens_total", st.CompletionTokens)
+	metrics.WriteCounterUint64(w, "holdfast_cancelled_requests_total", st.Cancelled)
+}

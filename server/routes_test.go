@@ -1,0 +1,145 @@
+package server
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-run/holdfast/api"
+)
+
+func TestRoutes(t *testing.T) {
+	s := serve(t, &fakeWorker{})
+	model := `{"id":"tiny","object":"model","created":1700000000,"owned_by":"holdfast","max_model_len":512}`
+	for _, c := range []struct {
+		raw    string
+		status int
+		body   string // a part of it
+		allow  string
+	}{
+		{get("/v1/models"), 200, `{"object":"list","data":[` + model + `]}`, ""},
+		{get("/v1/models/tiny"), 200, model, ""},
+		{get("/v1/models/t%69ny?x=1"), 200, model, ""},
+		{get("/v1/models/huge"), 404, `"code":"model_not_found"`, ""},
+		{get("/v1/models/"), 404, `"code":"not_found"`, ""},
+		{get("/health"), 200, `{"status":"ok"}`, ""},
+		{get("/health/ready"), 200, `{"status":"ready"}`, ""},
+		{get("/metrics"), 200, "holdfast_running_sequences 2\n", ""},
+		{get("/"), 404, `"code":"not_found"`, ""},
+		{get("/v1/embeddings"), 404, `"code":"not_found"`, ""},
+		{get(chatPath), 405, `"code":"method_not_allowed"`, "POST"},
+		{post("/v1/models", "{}"), 405, `"code":"method_not_allowed"`, "GET, HEAD"},
+		{"HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n", 200, "", ""},
+		{post(chatPath, plainBody, "Content-Type: text/plain"), 415, `"code":"unsupported_media_type"`, ""},
+		{post(chatPath, plainBody, "X-A: b"), 415, `"code":"unsupported_media_type"`, ""},
+		{post(chatPath, plainBody, "Content-Type: application/json", "Content-Encoding: gzip"), 415, `"code":"unsupported_media_type"`, ""},
+	} {
+		conn := s.dial()
+		conn.send(c.raw)
+		res := conn.receive()
+		body := ""
+		if !strings.HasPrefix(c.raw, "HEAD") {
+			body = conn.body(res)
+		}
+		line, _, _ := strings.Cut(c.raw, "\r\n")
+		if res.StatusCode != c.status || !strings.Contains(body, c.body) || res.Header.Get("Allow") != c.allow {
+			t.Errorf("%s: status %d, Allow %q, body %s\nwant %d, %q, %s", line, res.StatusCode, res.Header.Get("Allow"), body, c.status, c.allow, c.body)
+		}
+		if id := res.Header.Get("X-Request-Id"); !regexp.MustCompile(`^req-[0-9a-f]{24}$`).MatchString(id) {
+			t.Errorf("%s: request ID %q", line, id)
+		}
+	}
+}
+
+func TestRequestID(t *testing.T) {
+	s := serve(t, &fakeWorker{})
+	for id, kept := range map[string]bool{"a-Z_0.9": true, strings.Repeat("x", 128): true, strings.Repeat("x", 129): false, "a b": false, "a\"b": false} {
+		res, _ := s.dial().do("GET /health HTTP/1.1\r\nHost: x\r\nx-request-id: " + id + "\r\n\r\n")
+		if got := res.Header.Get("X-Request-Id"); (got == id) != kept || got == "" {
+			t.Errorf("%q became %q", id, got)
+		}
+	}
+}
+
+func TestNotReady(t *testing.T) {
+	s := serve(t, &fakeWorker{readyErr: errors.New("no step for 9 s")})
+	res, body := s.dial().do(get("/health/ready"))
+	if res.StatusCode != 503 || body != `{"status":"not ready","reason":"no step for 9 s"}` {
+		t.Errorf("status %d, body %s", res.StatusCode, body)
+	}
+	if res, _ := s.dial().do(get("/health")); res.StatusCode != 200 {
+		t.Errorf("/health: %d", res.StatusCode)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	s := serve(t, &fakeWorker{})
+	conn := s.dial()
+	conn.do(post(chatPath, plainBody))
+	conn.do(post(chatPath, eventBody))
+	conn.do(get("/a\"b"))
+	res, body := conn.do(get("/metrics"))
+	if got := res.Header.Get("Content-Type"); got != "text/plain; version=0.0.4; charset=utf-8" {
+		t.Errorf("Content-Type %q", got)
+	}
+	for _, want := range []string{
+		`holdfast_requests_total{route="/v1/chat/completions",code="200"} 2`,
+		`holdfast_requests_total{route="other",code="404"} 1`,
+		`holdfast_time_to_first_token_seconds_count 2`,
+		`holdfast_time_to_first_token_seconds_bucket{le="640"} 2`,
+		`holdfast_inter_token_latency_seconds_count 6`,
+		`holdfast_waiting_requests 1`, `holdfast_running_sequences 2`,
+		`holdfast_kv_blocks_total 30`, `holdfast_kv_blocks_used 4`, `holdfast_steps_total 50`,
+		`holdfast_prompt_tokens_total 600`, `holdfast_completion_tokens_total 70`, `holdfast_cancelled_requests_total 8`,
+	} {
+		if !strings.Contains(body, want+"\n") {
+			t.Errorf("no line %q in\n%s", want, body)
+		}
+	}
+}
+
+// TestUnreadable sends what never reaches a handler.
+func TestUnreadable(t *testing.T) {
+	s := serve(t, &fakeWorker{}, func(c *Config) { c.ReadTimeout = 200 * time.Millisecond })
+	big := strings.Repeat(" ", api.MaxBodyBytes+1)
+	for _, c := range []struct {
+		name, raw string
+		status    int
+		code      string
+	}{
+		{"no HTTP", "nonsense\r\n\r\n", 400, api.CodeInvalidValue},
+		{"two lengths", "POST " + chatPath + " HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400, api.CodeInvalidValue},
+		{"large header", "GET /health HTTP/1.1\r\nHost: x\r\nX-A: " + strings.Repeat("a", maxHeaderBytes) + "\r\n\r\n", 431, api.CodeTooLarge},
+		{"large body", post(chatPath, big), 413, api.CodeTooLarge},
+		{"large chunked body", "POST " + chatPath + " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n500000\r\n" + big, 413, api.CodeTooLarge},
+		{"slow header", "GET /health HTTP/1.1\r\nHost:", 408, api.CodeTimeout},
+		{"slow body", "POST " + chatPath + " HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", 408, api.CodeTimeout},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			res, body := s.dial().do(c.raw)
+			wantError(t, res, body, c.status, api.TypeInvalidRequest, c.code, "", "")
+		})
+	}
+}
+
+func TestMaxConns(t *testing.T) {
+	s := serve(t, &fakeWorker{}, func(c *Config) { c.MaxConns = 1 })
+	first := s.dial()
+	first.do(get("/health"))
+	if res := s.dial().receive(); res.StatusCode != 503 {
+		t.Errorf("second connection: status %d", res.StatusCode)
+	}
+	if res, _ := first.do(get("/health")); res.StatusCode != 200 {
+		t.Errorf("first connection: status %d", res.StatusCode)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for _, c := range []Config{{}, {Worker: &fakeWorker{}, MaxConns: -1}, {Worker: &fakeWorker{}, IdleTimeout: -1}} {
+		if _, err := New(c); err == nil {
+			t.Errorf("New(%+v) accepts it", c)
+		}
+	}
+}

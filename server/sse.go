@@ -1,0 +1,209 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/valyala/fasthttp"
+
+	"github.com/holdfast-run/holdfast/api"
+	"github.com/holdfast-run/holdfast/engine"
+)
+
+// answerEvents hands the completion over to an event stream, which closes it.
+func (c *completion) answerEvents(ctx *fasthttp.RequestCtx, piece engine.Delta) {
+	ctx.SetStatusCode(200)
+	ctx.SetContentType("text/event-stream; charset=utf-8")
+	ctx.Response.Header.Set("Cache-Control", "no-cache")
+	ctx.Response.Header.Set("X-Accel-Buffering", "no") // proxies shall pass each event on
+	e := &eventStream{c: c, piece: &piece, enc: newChunkEncoder(c)}
+	e.extendDeadline = func() error { return ctx.SetWriteDeadline(time.Now().Add(c.s.cfg.WriteTimeout)) }
+	ctx.SetBodyStream(e, -1)
+}
+
+// eventStream is the body of a streamed answer. The HTTP library reads it on
+// the connection's own goroutine and writes out and flushes what each Read
+// returns, so a Read blocks for the next piece, and an event is on its way
+// before the next Read.
+type eventStream struct {
+	c              *completion
+	enc            chunkEncoder
+	piece          *engine.Delta // the first one, until it is sent
+	extendDeadline func() error
+
+	buf  []byte
+	rest []byte // of buf, not yet read
+	done bool   // buf holds the last event
+}
+
+// Read implements io.Reader.
+func (e *eventStream) Read(p []byte) (int, error) {
+	if len(e.rest) == 0 {
+		if e.done {
+			return 0, io.EOF
+		}
+		if err := e.fill(); err != nil {
+			return 0, err
+		}
+	}
+	if err := e.extendDeadline(); err != nil {
+		return 0, err
+	}
+	n := copy(p, e.rest)
+	e.rest = e.rest[n:]
+	return n, nil
+}
+
+// Close implements io.Closer; the HTTP library calls it when the answer is
+// written or cannot be.
+func (e *eventStream) Close() error {
+	if e.c.err == nil && !e.done {
+		e.c.err = errClientLeft // a write failed
+	}
+	e.c.close()
+	return nil
+}
+
+// fill sets rest to the next events. It returns an error if nobody is left to
+// send them to.
+func (e *eventStream) fill() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			e.c.s.logPanic(e.c.request, "/v1/chat/completions", v)
+			e.c.err = fmt.Errorf("server: panic: %v", v)
+			e.end(internalError(e.c.request))
+			err = nil
+		}
+	}()
+	e.buf = e.buf[:0]
+	if e.piece != nil {
+		e.buf = e.enc.appendRole(e.buf)
+		e.add(*e.piece)
+		e.piece = nil
+	}
+	for len(e.buf) == 0 {
+		d, err := e.c.next()
+		if err == nil {
+			e.add(d)
+			continue
+		}
+		e.c.err = e.c.reason(err)
+		switch {
+		case errors.Is(e.c.err, errClientLeft):
+			return e.c.err
+		case errors.Is(err, io.EOF) && e.c.err == err:
+			e.c.err = fmt.Errorf("server: the worker's stream ended without a reason")
+		}
+		told := toAPI(e.c.err, e.c.request)
+		if told.Status >= 500 && told.Status != 503 {
+			e.c.s.log.Error("stream failed", "request", e.c.request, "error", e.c.err)
+		}
+		e.end(told)
+	}
+	e.rest = e.buf
+	return nil
+}
+
+// add appends the events of one piece, and after the last one those that end
+// the stream.
+func (e *eventStream) add(d engine.Delta) {
+	if d.Text != "" {
+		e.buf = e.enc.appendText(e.buf, d.Text)
+	}
+	if d.Finish == "" {
+		return
+	}
+	e.buf = e.enc.appendFinish(e.buf, d.Finish)
+	if e.c.includeUsage {
+		e.buf = e.enc.appendUsage(e.buf, usageOf(e.c.stream.Usage()))
+	}
+	e.buf = append(e.buf, doneEvent...)
+	e.done = true
+}
+
+// end appends an error and ends the stream.
+func (e *eventStream) end(told *api.Error) {
+	body, err := json.Marshal(api.ErrorBody{Error: told})
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	e.buf = append(e.buf, "data: "...)
+	e.buf = append(e.buf, body...)
+	e.buf = append(e.buf, "\n\n"...)
+	e.buf = append(e.buf, doneEvent...)
+	e.done = true
+	e.rest = e.buf
+}
+
+const doneEvent = "data: [DONE]\n\n"
+
+// chunkEncoder writes the events of one stream. All of a chunk but its text is
+// the same for the whole stream, and made once. Its methods append, and
+// allocate nothing if there is room.
+type chunkEncoder struct {
+	head []byte // up to and with "choices":[
+	tail string // after the choices
+}
+
+func newChunkEncoder(c *completion) chunkEncoder {
+	head := []byte(`data: {"id":`)
+	head = appendString(head, c.id)
+	head = append(head, `,"object":"`+api.ObjectChatChunk+`","created":`...)
+	head = fmt.Appendf(head, "%d", c.created)
+	head = append(head, `,"model":`...)
+	head = appendString(head, c.info.ID)
+	if c.info.Class != "" {
+		head = append(head, `,"system_fingerprint":`...)
+		head = appendString(head, c.info.Class)
+	}
+	head = append(head, `,"choices":[`...)
+	tail := "]}\n\n"
+	if c.includeUsage {
+		tail = "],\"usage\":null}\n\n"
+	}
+	return chunkEncoder{head, tail}
+}
+
+// appendRole appends the first chunk.
+func (e *chunkEncoder) appendRole(b []byte) []byte {
+	b = append(b, e.head...)
+	b = append(b, `{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}`...)
+	return append(b, e.tail...)
+}
+
+// appendText appends a chunk with a piece of the completion.
+func (e *chunkEncoder) appendText(b []byte, text string) []byte {
+	b = append(b, e.head...)
+	b = append(b, `{"index":0,"delta":{"content":`...)
+	b = appendString(b, text)
+	b = append(b, `},"logprobs":null,"finish_reason":null}`...)
+	return append(b, e.tail...)
+}
+
+// appendFinish appends the last chunk that has a choice.
+func (e *chunkEncoder) appendFinish(b []byte, why engine.FinishReason) []byte {
+	b = append(b, e.head...)
+	b = append(b, `{"index":0,"delta":{},"logprobs":null,"finish_reason":`...)
+	b = appendString(b, string(why))
+	b = append(b, '}')
+	return append(b, e.tail...)
+}
+
+// appendUsage appends the chunk that has no choice.
+func (e *chunkEncoder) appendUsage(b []byte, u api.Usage) []byte {
+	b = append(b, e.head...)
+	b = fmt.Appendf(b, `],"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d}}}`,
+		u.PromptTokens, u.CompletionTokens, u.TotalTokens, u.PromptTokensDetails.CachedTokens)
+	return append(b, "\n\n"...)
+}
+
+// appendString appends s as a JSON string; bytes that are not UTF-8 become
+// replacement characters.
+func appendString(b []byte, s string) []byte {
+	b, _ = jsontext.AppendQuote(b, s)
+	return b
+}
