@@ -7,7 +7,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// The constants of exp2 and of what surrounds it, one 32-byte vector each. c0 …
+// The constants of exp2 and of other kernels, one 32-byte vector each. c0 …
 // c6 are num.Exp2Coefficients; the tests compare every kernel with that package.
 var constants = []struct {
 	name string
@@ -25,6 +25,8 @@ var constants = []struct {
 	{"-log2e", math.Float32bits(-0x1.715476p+00)},
 	{"-inf", math.Float32bits(float32(math.Inf(-1)))},
 	{"16", 16},
+	{"high1", 0x10101010},
+	{"high2", 0x30303030},
 }
 
 // constantTable writes the constants into the file and returns where each lies.

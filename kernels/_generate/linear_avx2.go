@@ -16,9 +16,10 @@ const tileAVX2 = 4
 // signed; their magnitude is multiplied by the activation with their sign
 // (128·127·2 = 32,512), and every result is widened.
 func linearAVX2(a asm) {
+	constant := a.constantTable()
 	for _, k := range kinds {
 		for m := 1; m <= tileAVX2; m++ {
-			a.linearQuantAVX2(k, m)
+			a.linearQuantAVX2(k, m, constant)
 		}
 	}
 	for _, t := range floats {
@@ -28,32 +29,28 @@ func linearAVX2(a asm) {
 	}
 }
 
-func (a asm) linearQuantAVX2(k kind, m int) {
+func (a asm) linearQuantAVX2(k kind, m int, constant func(string) operand.Mem) {
 	a.function(linearName(k.name, m, "AVX2"),
 		"y *float32, yStride uintptr, q, d *byte, tokens uintptr, w *byte, blocks, groups uintptr",
 		name("computes row groups of %s weights for %d tokens of a tile of\nsome number of tokens; q and d are where their quants and scales begin. yStride\nis in bytes.", k.name, m))
-	y, yStride, q, d, weights := reg.RDI, reg.RSI, reg.R8, reg.R10, reg.R9
+	y, header, q, d, weights := reg.RDI, reg.RSI, reg.R8, reg.R10, reg.R9
 	tokens4, tileStride, groups, blocks := reg.R11, reg.R12, reg.R13, reg.RDX
 	w, x, dcur, count := reg.RBX, reg.RCX, reg.R15, reg.RAX
-	a.load("y", y, "yStride", yStride, "q", q, "d", d, "w", weights, "tokens", tokens4, "blocks", blocks, "groups", groups)
+	a.load("y", y, "q", q, "d", d, "w", weights, "tokens", tokens4, "blocks", blocks, "groups", groups)
 	a.SHLQ(operand.Imm(2), tokens4)
 	a.LEAQ(operand.Mem{Base: tokens4, Index: tokens4, Scale: 2}, tileStride)
 	a.SHLQ(operand.Imm(2), tileStride) // 48 bytes a token
 
 	v := vectors(256)
-	ones, low := v[15], v[14] // low is the nibble mask, or the sign bits
+	ones, low := v[15], v[14] // low is the nibble mask, for 8 bits the signs
 	a.VPCMPEQW(ones, ones, ones)
 	a.VPSRLW(operand.Imm(15), ones, ones)
-	switch {
-	case k.nibble:
-		a.MOVL(operand.U32(0x0f0f0f0f), reg.EAX)
-	case k.bits == 8:
+	a.MOVL(operand.U32(0x0f0f0f0f), reg.EAX)
+	if k.bits == 8 {
 		a.MOVL(operand.U32(0x80808080), reg.EAX)
 	}
-	if k.nibble || k.bits == 8 {
-		a.VMOVD(reg.EAX, reg.X14)
-		a.VPBROADCASTD(reg.X14, low)
-	}
+	a.VMOVD(reg.EAX, reg.X14)
+	a.VPBROADCASTD(reg.X14, low)
 
 	a.Label("group")
 	passes := [][]int{{0}, {1}}
@@ -71,15 +68,24 @@ func (a asm) linearQuantAVX2(k kind, m int) {
 		}
 		a.align()
 		a.Label(block)
+		if k.super {
+			inside := name("inside%d", i)
+			a.TESTQ(operand.U32(7), count)
+			a.JNZ(operand.LabelRef(inside))
+			a.MOVQ(w, header)
+			a.add(k.headerBytes(), w)
+			a.Label(inside)
+		}
 		for i, half := range halves {
-			b := blockAVX2{asm: a, k: k, m: m, half: half, w: w, x: x, d: dcur, tokens4: tokens4, acc: v[i*m:], ones: ones, low: low, v: v}
-			switch {
-			case k.nibble:
-				b.nibbles()
-			case k.half:
+			b := blockAVX2{asm: a, k: k, m: m, half: half, w: w, x: x, d: dcur, header: header, tokens4: tokens4,
+				acc: v[i*m:], ones: ones, low: low, v: v, constant: constant}
+			switch k.bits {
+			case 4:
+				b.fourBits()
+			case 6:
 				b.sixBits()
 			default:
-				b.bytes()
+				b.fiveOrEightBits()
 			}
 		}
 		a.add(k.blockBytes(), w)
@@ -88,12 +94,13 @@ func (a asm) linearQuantAVX2(k kind, m int) {
 		a.DECQ(count)
 		a.JNZ(operand.LabelRef(block))
 		a.MOVQ(y, x)
+		a.load("yStride", count)
 		for t := range m {
 			for i, half := range halves {
 				a.VMOVUPS(v[i*m+t], at(x, 32*half))
 			}
 			if t+1 < m {
-				a.ADDQ(yStride, x)
+				a.ADDQ(count, x)
 			}
 		}
 	}
@@ -111,14 +118,44 @@ type blockAVX2 struct {
 	k         kind
 	m, half   int
 	w, x, d   reg.GPPhysical
+	header    reg.GPPhysical
 	tokens4   reg.GPPhysical
+	constant  func(string) operand.Mem
 	acc       []reg.VecPhysical
 	ones, low reg.VecPhysical
 	v         []reg.VecPhysical
 }
 
-// quants is the j-th vector of quants.
-func (b *blockAVX2) quants(j int) operand.Mem { return at(b.w, 64*j+32*b.half) }
+// quants loads the unsigned quants k = 4j … 4j+3. tmp is clobbered.
+func (b *blockAVX2) quants(j int, to, tmp reg.VecPhysical) {
+	part := func(v int) operand.Mem { return at(b.w, 64*v+32*b.half) }
+	if b.k.bits == 8 {
+		b.VMOVDQU(part(j), to)
+		return
+	}
+	if j < 4 {
+		b.VPAND(part(j), b.low, to)
+	} else {
+		b.VMOVDQU(part(j-4), to)
+		b.VPSRLW(operand.Imm(4), to, to)
+		b.VPAND(b.low, to, to)
+	}
+	left, bits, mask := 4-j, part(4), "high1" // how far the high bits are from their place
+	switch b.k.bits {
+	case 4:
+		return
+	case 6:
+		left, bits, mask = 4-j%4*2, part(4+j/4), "high2"
+	}
+	b.VMOVDQU(bits, tmp)
+	if left > 0 {
+		b.VPSLLD(operand.Imm(uint64(left)), tmp, tmp)
+	} else if left < 0 {
+		b.VPSRLD(operand.Imm(uint64(-left)), tmp, tmp)
+	}
+	b.VPAND(b.constant(mask), tmp, tmp)
+	b.VPOR(tmp, to, to)
+}
 
 // products sets to to the sums of two products of the quants w and the
 // activations of token t at 4j.
@@ -127,15 +164,25 @@ func (b *blockAVX2) products(t, j int, w, to reg.VecPhysical) {
 	b.VPMADDUBSW(to, w, to)
 }
 
-// scale loads the i-th vector of scales and minima.
-func (b *blockAVX2) scale(i int, to reg.VecPhysical) {
-	n := b.k.scaleBytes()
-	m := at(b.w, b.k.quantBytes()+i*n+n/2*b.half)
-	if b.k.f32 {
-		b.VMOVUPS(m, to)
-	} else {
-		b.VCVTPH2PS(m, to)
+// scale loads the scale i, 0 or 1, or the minimum, 1. tmp is clobbered.
+func (b *blockAVX2) scale(i int, to, tmp reg.VecPhysical) {
+	scales := at(b.w, b.k.quantBytes())
+	switch {
+	case !b.k.super:
+		b.VCVTPH2PS(scales.Offset(32*i+16*b.half), to)
+		return
+	case b.k.half:
+		b.VPMOVSXBD(scales.Offset(16*i+8*b.half), to)
+	default:
+		b.VPMOVZXBD(scales.Offset(16*i+8*b.half), to)
 	}
+	b.VCVTDQ2PS(to, to)
+	header := at(b.header, 16*b.half)
+	if b.k.min {
+		header = header.Offset(32 * i)
+	}
+	b.VCVTPH2PS(header, tmp)
+	b.VMULPS(tmp, to, to)
 }
 
 // finish adds the dot product of token t times its scales: acc = fma(round(float(idot)·d), dw, acc).
@@ -150,7 +197,11 @@ func (b *blockAVX2) finish(t int, idot, dw, tmp reg.VecPhysical) {
 func (b *blockAVX2) minimum(min, tmp reg.VecPhysical) {
 	for t := range b.m {
 		b.VBROADCASTSS(row(b.d, b.tokens4, 1, 4*t), tmp)
-		b.VFMADD231PS(min, tmp, b.acc[t])
+		if b.k.super { // mw is minus the product
+			b.VFNMADD231PS(min, tmp, b.acc[t])
+		} else {
+			b.VFMADD231PS(min, tmp, b.acc[t])
+		}
 	}
 }
 
@@ -161,11 +212,11 @@ func (b *blockAVX2) offset(t int, idot, tmp reg.VecPhysical) {
 	b.VPADDD(tmp, idot, idot)
 }
 
-// nibbles: the products of all 32 quants fit int16 together.
-func (b *blockAVX2) nibbles() {
+// fourBits: the products of all 32 quants fit int16 together.
+func (b *blockAVX2) fourBits() {
 	sum, lo, hi, tmp := b.v[4:8], b.v[8], b.v[9], b.v[10:14]
 	for j := range 4 {
-		b.VMOVDQU(b.quants(j), lo)
+		b.VMOVDQU(at(b.w, 64*j+32*b.half), lo)
 		b.VPSRLW(operand.Imm(4), lo, hi)
 		b.VPAND(b.low, lo, lo)
 		b.VPAND(b.low, hi, hi)
@@ -180,7 +231,7 @@ func (b *blockAVX2) nibbles() {
 			b.VPADDW(tmp[1], sum[t], sum[t])
 		}
 	}
-	b.scale(0, lo)
+	b.scale(0, lo, hi)
 	for t := range b.m {
 		b.VPMADDWD(b.ones, sum[t], sum[t])
 		if b.k.shift > 0 {
@@ -189,13 +240,13 @@ func (b *blockAVX2) nibbles() {
 		b.finish(t, sum[t], lo, tmp[t])
 	}
 	if b.k.min {
-		b.scale(1, hi)
+		b.scale(1, hi, lo)
 		b.minimum(hi, tmp[0])
 	}
 }
 
-// bytes: quants of 5 bits, four products of which fit int16, and of 8 bits, one.
-func (b *blockAVX2) bytes() {
+// fiveOrEightBits: four products of quants of 5 bits fit int16, and one of 8 bits.
+func (b *blockAVX2) fiveOrEightBits() {
 	sum, w, tmp := b.v[4:8], b.v[8:12], b.v[12:14]
 	step := 4
 	if b.k.bits == 8 {
@@ -203,7 +254,7 @@ func (b *blockAVX2) bytes() {
 	}
 	for j0 := 0; j0 < 8; j0 += step {
 		for j := range step {
-			b.VMOVDQU(b.quants(j0+j), w[j])
+			b.quants(j0+j, w[j], tmp[0])
 			if b.k.bits == 8 {
 				b.VPXOR(b.low, w[j], w[j])
 				b.VPABSB(w[j], w[j+2])
@@ -237,7 +288,7 @@ func (b *blockAVX2) bytes() {
 			}
 		}
 	}
-	b.scale(0, w[0])
+	b.scale(0, w[0], w[1])
 	for t := range b.m {
 		if b.k.bits != 8 && b.k.shift > 0 {
 			b.offset(t, sum[t], tmp[0])
@@ -245,7 +296,7 @@ func (b *blockAVX2) bytes() {
 		b.finish(t, sum[t], w[0], tmp[0])
 	}
 	if b.k.min {
-		b.scale(1, w[1])
+		b.scale(1, w[1], w[0])
 		b.minimum(w[1], tmp[0])
 	}
 }
@@ -258,9 +309,9 @@ func (b *blockAVX2) sixBits() {
 	b.LEAQ(row(b.d, b.tokens4, 1, 0), first)
 	for half := range 2 {
 		for j := range 4 {
-			b.VMOVDQU(b.quants(4*half+j), w[j])
+			b.quants(4*half+j, w[j], tmp[0])
 		}
-		b.scale(half, dw)
+		b.scale(half, dw, tmp[0])
 		for t := range b.m {
 			for j := range 4 {
 				b.products(t, 4*half+j, w[j], tmp[j])

@@ -12,48 +12,42 @@ func alignment() *ir.Instruction {
 
 // kind is a packed quantised format (see package cpu, Matrix).
 type kind struct {
-	name   string // graph's constant
-	nibble bool   // 4 bits a quant, else 8
-	f32    bool   // scales and minima are f32, else f16
-	min    bool   // has minimum terms
-	half   bool   // a scale for 16 values of K, else for 32
-	shift  int    // log2 of the offset of the unsigned quants; 0 for none
-	bits   int    // significant bits of a quant
+	name  string // graph's constant
+	bits  int    // significant bits of a quant
+	super bool   // has super-blocks of 8 blocks, whose scales are products
+	min   bool   // has minimum terms
+	half  bool   // a scale for 16 values of K, else for 32
+	shift int    // log2 of the offset of the unsigned quants; 0 for none
 }
 
 var kinds = []kind{
-	{name: "Q4_0", nibble: true, shift: 3, bits: 4},
-	{name: "Q4_1", nibble: true, min: true, bits: 4},
-	{name: "Q4_K", nibble: true, f32: true, min: true, bits: 4},
-	{name: "Q5_0", shift: 4, bits: 5},
-	{name: "Q5_1", min: true, bits: 5},
-	{name: "Q5_K", f32: true, min: true, bits: 5},
-	{name: "Q6_K", f32: true, half: true, shift: 5, bits: 6},
-	{name: "Q8_0", shift: 7, bits: 8},
+	{name: "Q4_0", bits: 4, shift: 3},
+	{name: "Q4_1", bits: 4, min: true},
+	{name: "Q4_K", bits: 4, super: true, min: true},
+	{name: "Q5_0", bits: 5, shift: 4},
+	{name: "Q5_1", bits: 5, min: true},
+	{name: "Q5_K", bits: 5, super: true, min: true},
+	{name: "Q6_K", bits: 6, super: true, half: true, shift: 5},
+	{name: "Q8_0", bits: 8, shift: 7},
 }
 
 // quantBytes is the size of the quants of 16 rows x 32 k.
-func (k kind) quantBytes() int {
-	if k.nibble {
-		return 256
-	}
-	return 512
-}
-
-// scaleBytes is the size of one vector of 16 scales or minima.
-func (k kind) scaleBytes() int {
-	if k.f32 {
-		return 64
-	}
-	return 32
-}
+func (k kind) quantBytes() int { return 64 * k.bits }
 
 // blockBytes is the stride between blocks of 32 k.
 func (k kind) blockBytes() int {
-	if k.min || k.half {
-		return k.quantBytes() + 2*k.scaleBytes()
+	if k.min && !k.super {
+		return k.quantBytes() + 64
 	}
-	return k.quantBytes() + k.scaleBytes()
+	return k.quantBytes() + 32
+}
+
+// headerBytes is the size of the header of a super-block.
+func (k kind) headerBytes() int {
+	if k.min {
+		return 64
+	}
+	return 32
 }
 
 var floats = []string{"F32", "F16", "BF16"}
@@ -62,10 +56,11 @@ const maxTile = 8
 
 // linearAVX512 emits, for each kind and each number of tokens m, the kernel that
 // multiplies whole row groups by a tile. Registers: 8 vectors of unsigned bytes
-// (Z0-Z7), m accumulators (Z8-Z15), scale, minimum and the nibble mask
-// (Z16-Z18), m dot products (Z20-Z27). Per block and token there are 8 VPDPBUSD
-// of a broadcast activation, one multiplication and one or two FMAs; the sum of
-// the products is exact in int32, and the offset of the quants is its start.
+// (Z0-Z7), m accumulators (Z8-Z15), scale and minimum (Z16, Z17) and those of the
+// super-block (Z19, Z28), masks (Z18, Z29), m dot products (Z20-Z27, temporaries
+// before). Per block and token there are 8 VPDPBUSD of a broadcast activation, one
+// multiplication and one or two FMAs; the sum of the products is exact in int32,
+// and the offset of the quants is its start.
 func linearAVX512(a asm) {
 	for _, k := range kinds {
 		for m := 1; m <= maxTile; m++ {
@@ -93,10 +88,15 @@ func (a asm) linearQuantAVX512(k kind, m int) {
 	x, count := reg.RCX, reg.RAX
 	z := vectors(512)
 	acc, idot := z[8:], z[20:]
-	d, min, mask := z[16], z[17], z[18]
-	if k.nibble {
+	d, min, nibble, high := z[16], z[17], z[18], z[29]
+	superD, superMin := z[19], z[28]
+	if k.bits < 8 {
 		a.MOVL(operand.U32(0x0f0f0f0f), reg.EAX)
-		a.VPBROADCASTD(reg.EAX, mask)
+		a.VPBROADCASTD(reg.EAX, nibble)
+	}
+	if k.bits == 5 || k.bits == 6 {
+		a.MOVL(operand.U32(map[int]uint32{5: 0x10101010, 6: 0x30303030}[k.bits]), reg.EAX)
+		a.VPBROADCASTD(reg.EAX, high)
 	}
 
 	a.Label("group")
@@ -108,24 +108,33 @@ func (a asm) linearQuantAVX512(k kind, m int) {
 
 	a.align()
 	a.Label("block")
-	for j := range 8 {
-		switch {
-		case !k.nibble:
-			a.VMOVDQU64(at(w, 64*j), z[j])
-		case j < 4:
-			a.VMOVDQU64(at(w, 64*j), z[j])
-			a.VPSRLW(operand.Imm(4), z[j], z[j+4])
-			a.VPANDD(mask, z[j], z[j])
-			a.VPANDD(mask, z[j+4], z[j+4])
+	if k.super {
+		a.TESTQ(operand.U32(7), count)
+		a.JNZ(operand.LabelRef("inside"))
+		a.VCVTPH2PS(at(w, 0), superD)
+		if k.min {
+			a.VCVTPH2PS(at(w, 32), superMin)
 		}
+		a.add(k.headerBytes(), w)
+		a.Label("inside")
 	}
-	// scale loads the i-th vector of scales and minima.
+	a.unpack(k, w, z[:8], idot, nibble, high)
+	// scale loads the scale i, 0 or 1, or the minimum, 1.
 	scale := func(i int, to reg.VecPhysical) {
-		m := at(w, k.quantBytes()+i*k.scaleBytes())
-		if k.f32 {
-			a.VMOVUPS(m, to)
+		if !k.super {
+			a.VCVTPH2PS(at(w, k.quantBytes()+32*i), to)
+			return
+		}
+		if k.half {
+			a.VPMOVSXBD(at(w, k.quantBytes()+16*i), to)
 		} else {
-			a.VCVTPH2PS(m, to)
+			a.VPMOVZXBD(at(w, k.quantBytes()+16*i), to)
+		}
+		a.VCVTDQ2PS(to, to)
+		if k.min && i == 1 {
+			a.VMULPS(superMin, to, to)
+		} else {
+			a.VMULPS(superD, to, to)
 		}
 	}
 	q := func(t, j int) operand.Mem { return at(x, 32*t+4*j) }
@@ -169,7 +178,11 @@ func (a asm) linearQuantAVX512(k kind, m int) {
 		if k.min {
 			scale(1, min)
 			for t := range m {
-				a.VFMADD231PS_BCST(activation(1, t), min, acc[t])
+				if k.super { // mw is minus the product
+					a.VFNMADD231PS_BCST(activation(1, t), min, acc[t])
+				} else {
+					a.VFMADD231PS_BCST(activation(1, t), min, acc[t])
+				}
 			}
 		}
 	}
@@ -189,6 +202,40 @@ func (a asm) linearQuantAVX512(k kind, m int) {
 	a.DECQ(groups)
 	a.JNZ(operand.LabelRef("group"))
 	a.ret()
+}
+
+// unpack loads the quants of a block as unsigned bytes: w[j] is k = 4j … 4j+3.
+func (a asm) unpack(k kind, p reg.Register, w, tmp []reg.VecPhysical, nibble, high reg.VecPhysical) {
+	for j := range 8 {
+		switch {
+		case k.bits == 8:
+			a.VMOVDQU64(at(p, 64*j), w[j])
+		case j < 4:
+			a.VMOVDQU64(at(p, 64*j), w[j])
+			a.VPSRLW(operand.Imm(4), w[j], w[j+4])
+			a.VPANDD(nibble, w[j], w[j])
+			a.VPANDD(nibble, w[j+4], w[j+4])
+		}
+	}
+	for j := range 8 {
+		left := 4 - j // how far the high bits of w[j] are from their place
+		bits := at(p, 256)
+		switch k.bits {
+		case 4, 8:
+			return
+		case 6:
+			left, bits = 4-j%4*2, at(p, 256+j/4*64)
+		}
+		switch {
+		case left > 0:
+			a.VPSLLD(operand.Imm(uint64(left)), bits, tmp[j])
+		case left < 0:
+			a.VPSRLD(operand.Imm(uint64(-left)), bits, tmp[j])
+		default:
+			a.VMOVDQU64(bits, tmp[j])
+		}
+		a.VPTERNLOGD(operand.Imm(0xf8), high, tmp[j], w[j]) // w | tmp & high
+	}
 }
 
 // vectors returns the vector registers of the given width in bits.

@@ -100,23 +100,39 @@ DATA constants<>+368(SB)/4, $0x00000010
 DATA constants<>+372(SB)/4, $0x00000010
 DATA constants<>+376(SB)/4, $0x00000010
 DATA constants<>+380(SB)/4, $0x00000010
-DATA constants<>+384(SB)/4, $0x00000000
-DATA constants<>+388(SB)/4, $0x00000001
-DATA constants<>+392(SB)/4, $0x00000002
-DATA constants<>+396(SB)/4, $0x00000003
-DATA constants<>+400(SB)/4, $0x00000004
-DATA constants<>+404(SB)/4, $0x00000005
-DATA constants<>+408(SB)/4, $0x00000006
-DATA constants<>+412(SB)/4, $0x00000007
-DATA constants<>+416(SB)/4, $0x00000008
-DATA constants<>+420(SB)/4, $0x00000009
-DATA constants<>+424(SB)/4, $0x0000000a
-DATA constants<>+428(SB)/4, $0x0000000b
-DATA constants<>+432(SB)/4, $0x0000000c
-DATA constants<>+436(SB)/4, $0x0000000d
-DATA constants<>+440(SB)/4, $0x0000000e
-DATA constants<>+444(SB)/4, $0x0000000f
-GLOBL constants<>(SB), RODATA|NOPTR, $448
+DATA constants<>+384(SB)/4, $0x10101010
+DATA constants<>+388(SB)/4, $0x10101010
+DATA constants<>+392(SB)/4, $0x10101010
+DATA constants<>+396(SB)/4, $0x10101010
+DATA constants<>+400(SB)/4, $0x10101010
+DATA constants<>+404(SB)/4, $0x10101010
+DATA constants<>+408(SB)/4, $0x10101010
+DATA constants<>+412(SB)/4, $0x10101010
+DATA constants<>+416(SB)/4, $0x30303030
+DATA constants<>+420(SB)/4, $0x30303030
+DATA constants<>+424(SB)/4, $0x30303030
+DATA constants<>+428(SB)/4, $0x30303030
+DATA constants<>+432(SB)/4, $0x30303030
+DATA constants<>+436(SB)/4, $0x30303030
+DATA constants<>+440(SB)/4, $0x30303030
+DATA constants<>+444(SB)/4, $0x30303030
+DATA constants<>+448(SB)/4, $0x00000000
+DATA constants<>+452(SB)/4, $0x00000001
+DATA constants<>+456(SB)/4, $0x00000002
+DATA constants<>+460(SB)/4, $0x00000003
+DATA constants<>+464(SB)/4, $0x00000004
+DATA constants<>+468(SB)/4, $0x00000005
+DATA constants<>+472(SB)/4, $0x00000006
+DATA constants<>+476(SB)/4, $0x00000007
+DATA constants<>+480(SB)/4, $0x00000008
+DATA constants<>+484(SB)/4, $0x00000009
+DATA constants<>+488(SB)/4, $0x0000000a
+DATA constants<>+492(SB)/4, $0x0000000b
+DATA constants<>+496(SB)/4, $0x0000000c
+DATA constants<>+500(SB)/4, $0x0000000d
+DATA constants<>+504(SB)/4, $0x0000000e
+DATA constants<>+508(SB)/4, $0x0000000f
+GLOBL constants<>(SB), RODATA|NOPTR, $512
 
 // func scoresF32Q1AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
 // Requires: AVX, AVX512F
@@ -1230,7 +1246,7 @@ TEXT ·weightsAVX512(SB), $160-40
 	ANDQ         $0xf0, AX
 	LEAQ         (DI)(AX*4), BX
 	VPBROADCASTD AX, Z18
-	VPADDD       constants<>+384(SB), Z18, Z18
+	VPADDD       constants<>+448(SB), Z18, Z18
 	VBROADCASTSS constants<>+320(SB), Z4
 
 max:
@@ -1259,7 +1275,7 @@ max:
 	ANDQ         $0xf0, AX
 	LEAQ         (DI)(AX*4), BX
 	VPBROADCASTD AX, Z18
-	VPADDD       constants<>+384(SB), Z18, Z18
+	VPADDD       constants<>+448(SB), Z18, Z18
 	VPXORD       Z0, Z0, Z0
 
 exp:

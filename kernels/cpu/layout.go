@@ -3,10 +3,8 @@ package cpu
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 
 	"github.com/holdfast-run/holdfast/graph"
-	"github.com/holdfast-run/holdfast/internal/f16"
 )
 
 // GroupRows is the number of output rows that are packed side by side, so that
@@ -16,24 +14,30 @@ const GroupRows = 16
 // blockK is the number of values along K that share an activation scale.
 const blockK = 32
 
+// superK is the number of values along K of a super-block of Q4_K, Q5_K or Q6_K.
+const superK = 256
+
 // Matrix is a weight matrix of Rows x K, packed for streaming in groups of 16
-// output rows ("R16"). Rows is rounded up to whole groups by rows of zeros.
+// output rows ("R16"). Rows is rounded up to whole groups by rows of zeros. The
+// packed form has the same bits a weight as the file (Q4_K and Q5_K: 1/8 more),
+// and is read from its beginning to its end.
 //
-// A group of a quantised type is, for each 32 values of K:
+// A group of a quantised type has a block for each 32 values of K:
 //
-//   - The quants. Types of 4 bits: 4 vectors of 64 bytes; vector j holds, for row
-//     r, the 4 bytes at 4r whose low nibbles are k = 4j … 4j+3 and whose high
-//     nibbles are k = 16+4j … 16+4j+3. Others: 8 vectors; vector j holds, for row
-//     r, the bytes k = 4j … 4j+3. Values are unsigned: the stored weight plus 8
-//     (Q4_0), 16 (Q5_0), 32 (Q6_K) or 128 (Q8_0).
-//   - The scales of the 16 rows, as f16 (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0) or f32
-//     (Q4_K, Q5_K; Q6_K has two vectors, for k < 16 and k >= 16), the products
-//     dw of docs/NUMERICS.md already taken.
-//   - The minimum terms mw of the 16 rows in the same format, where there are any.
+//   - The quants, which are unsigned: the stored weight plus 8 (Q4_0), 16 (Q5_0),
+//     32 (Q6_K) or 128 (Q8_0). Q8_0: 8 vectors of 64 bytes; vector j holds, for
+//     row r, the bytes k = 4j … 4j+3 at 4r. Others: 4 vectors; vector j holds, for
+//     row r, the 4 bytes at 4r whose low nibbles are k = 4j … 4j+3 and whose high
+//     nibbles are k = 16+4j … 16+4j+3.
+//   - The fifth bits, one vector: bit j of byte 4r+i is that of row r and k = 4j+i.
+//     Q6_K: the fifth and sixth bits, two vectors: bits 2j and 2j+1 of byte 4r+i
+//     are those of row r and k = 4j+i in the first and 16+4j+i in the second.
+//   - The scales. Types without super-blocks: dw of the 16 rows in f16, then mw
+//     where there is one. Q4_K and Q5_K: sc and m of the 16 rows, a byte each.
+//     Q6_K: sc of the 16 rows as int8, for k < 16 and then for k >= 16.
 //
-// Types with f16 scales and no minimum have blocks of 288 or 544 bytes, so that
-// every second one has vectors across two cache lines. That costs less than a
-// second stream of scales would. Q5_0, Q5_1, Q5_K and Q6_K spend a byte per weight here, more than in the file.
+// Super-blocks begin, before their first of 8 blocks, with d of the 16 rows in f16,
+// and dmin where there is one.
 //
 // A group of a float type is, for each k, the 16 weights of its rows as stored,
 // padded to 64 bytes at the end of the group.
@@ -49,27 +53,25 @@ type Matrix struct {
 // Groups returns the number of row groups.
 func (m *Matrix) Groups() int { return (m.Rows + GroupRows - 1) / GroupRows }
 
-// format is the packed geometry of one quantised type, per block of 32 k and 16
-// rows unless said otherwise.
+// format is the packed geometry of a type.
 type format struct {
-	quants  int  // bytes of quants: 256 or 512
-	scales  int  // bytes of scales
-	mins    int  // bytes of minimum terms
-	f32     bool // scales and minima are f32, else f16
+	bits    int  // significant bits of a quant
+	super   bool // has super-blocks, whose scales are products
+	min     bool // has minimum terms
 	groupK  int  // values of k that share a scale
 	offset  int32
-	element int // bytes of one weight, for float types; then the rest is unused
+	element int // bytes of one weight of a float type; then the rest is unused
 }
 
 var formats = [...]format{
-	graph.Q4_0: {quants: 256, scales: 32, groupK: 32, offset: 8},
-	graph.Q4_1: {quants: 256, scales: 32, mins: 32, groupK: 32},
-	graph.Q5_0: {quants: 512, scales: 32, groupK: 32, offset: 16},
-	graph.Q5_1: {quants: 512, scales: 32, mins: 32, groupK: 32},
-	graph.Q8_0: {quants: 512, scales: 32, groupK: 32, offset: 128},
-	graph.Q4_K: {quants: 256, scales: 64, mins: 64, f32: true, groupK: 32},
-	graph.Q5_K: {quants: 512, scales: 64, mins: 64, f32: true, groupK: 32},
-	graph.Q6_K: {quants: 512, scales: 128, f32: true, groupK: 16, offset: 32},
+	graph.Q4_0: {bits: 4, groupK: 32, offset: 8},
+	graph.Q4_1: {bits: 4, groupK: 32, min: true},
+	graph.Q5_0: {bits: 5, groupK: 32, offset: 16},
+	graph.Q5_1: {bits: 5, groupK: 32, min: true},
+	graph.Q8_0: {bits: 8, groupK: 32, offset: 128},
+	graph.Q4_K: {bits: 4, super: true, groupK: 32, min: true},
+	graph.Q5_K: {bits: 5, super: true, groupK: 32, min: true},
+	graph.Q6_K: {bits: 6, super: true, groupK: 16, offset: 32},
 	graph.F32:  {element: 4},
 	graph.F16:  {element: 2},
 	graph.BF16: {element: 2},
@@ -78,7 +80,7 @@ var formats = [...]format{
 
 // formatOf returns the format of t, or nil where no kernel takes such weights.
 func formatOf(t graph.DType) *format {
-	if int(t) >= len(formats) || formats[t].quants+formats[t].element == 0 {
+	if int(t) >= len(formats) || formats[t].bits+formats[t].element == 0 {
 		return nil
 	}
 	return &formats[t]
@@ -88,21 +90,42 @@ func formatOf(t graph.DType) *format {
 // by Quantize; otherwise it takes one made by FloatTile.
 func Int8Weights(t graph.DType) bool { return t.Quantised() }
 
-// blockBytes returns the stride between blocks of 32 k within a group.
-func (f *format) blockBytes() int { return f.quants + f.scales + f.mins }
+// quantBytes returns the bytes of the quants of a block: 64 for each bit.
+func (f *format) quantBytes() int { return f.bits * 64 }
+
+// blockBytes returns the stride between blocks.
+func (f *format) blockBytes() int {
+	if f.min && !f.super {
+		return f.quantBytes() + 64
+	}
+	return f.quantBytes() + 32
+}
+
+// headerBytes returns the bytes before the blocks of a super-block.
+func (f *format) headerBytes() int {
+	switch {
+	case !f.super:
+		return 0
+	case f.min:
+		return 64
+	}
+	return 32
+}
 
 // groupBytes returns the stride between groups.
 func (f *format) groupBytes(k int) int {
 	if f.element > 0 {
 		return (k*GroupRows*f.element + 63) &^ 63
 	}
-	return k / blockK * f.blockBytes()
+	return k/blockK*f.blockBytes() + k/superK*f.headerBytes()
 }
 
-// offsets returns where block b of a group has its quants, scales and minima.
-func (f *format) offsets(b int) (quants, scales, mins int) {
-	quants = b * f.blockBytes()
-	return quants, quants + f.quants, quants + f.quants + f.scales
+// block returns where block b of a group begins, and the header of its
+// super-block.
+func (f *format) block(b int) (block, header int) {
+	const n = superK / blockK
+	header = b / n * (f.headerBytes() + n*f.blockBytes())
+	return header + f.headerBytes() + b%n*f.blockBytes(), header
 }
 
 // PackedBytes returns the size of a packed matrix. It is an error when no kernel
@@ -150,69 +173,68 @@ func Pack(dst []byte, t graph.DType, rows, k int, src []byte, g0, g1 int) {
 	}
 }
 
-// block is 32 weights of one row in an order and a format that suit all types:
-// unsigned quants, and scales and minima in the bits that the packed form keeps.
+// block is 32 weights of one row: unsigned quants, and scales in the bits of the
+// file.
 type block struct {
-	u      [blockK]uint8
-	scales [2]uint32 // bits of f16 or f32; the second is used by groups of 16
-	min    uint32
+	u    [blockK]uint8
+	d, m uint16   // f16 scale and minimum, of the block or super-block
+	sub  [2]uint8 // scale and minimum, or two scales, of a block of a super-block
 }
 
 // read takes block i of a row. The layouts of the source are ggml-common.h's.
 func (b *block) read(t graph.DType, row []byte, i int) {
-	n := t.BlockBytes()
-	le16 := func(p []byte) uint32 { return uint32(binary.LittleEndian.Uint16(p)) }
-	switch t {
-	case graph.Q8_0:
-		p := row[i*n : (i+1)*n]
-		b.scales[0] = le16(p)
-		for j, q := range p[2:] {
+	n, le := t.BlockBytes(), binary.LittleEndian
+	if t.BlockElems() == superK {
+		n *= i / (superK / blockK)
+		b.readSuper(t, row[n:n+t.BlockBytes()], i%(superK/blockK))
+		return
+	}
+	p := row[i*n : (i+1)*n]
+	b.d = le.Uint16(p)
+	p = p[2:]
+	if t == graph.Q8_0 {
+		for j, q := range p {
 			b.u[j] = q ^ 0x80
 		}
-	case graph.Q4_0, graph.Q4_1, graph.Q5_0, graph.Q5_1:
-		p := row[i*n : (i+1)*n]
-		b.scales[0] = le16(p)
-		p = p[2:]
-		if t == graph.Q4_1 || t == graph.Q5_1 {
-			b.min = le16(p)
-			p = p[2:]
-		}
-		var high uint32
-		if t == graph.Q5_0 || t == graph.Q5_1 {
-			high = binary.LittleEndian.Uint32(p)
-			p = p[4:]
-		}
-		for j, q := range p[:16] {
-			b.u[j] = q&15 | uint8(high>>j&1)<<4
-			b.u[j+16] = q>>4 | uint8(high>>(j+16)&1)<<4
-		}
-	case graph.Q4_K, graph.Q5_K:
-		p, s := row[i/8*n:][:n], i%8
-		sc, m := scaleMinK(p[4:16], s)
-		b.scales[0] = math.Float32bits(f16.ToFloat32(uint16(le16(p))) * float32(sc))
-		b.min = math.Float32bits(-(f16.ToFloat32(uint16(le16(p[2:]))) * float32(m)))
-		var high []byte
-		p = p[16:]
-		if t == graph.Q5_K {
-			high, p = p[:32], p[32:]
-		}
-		for j, q := range p[s/2*32:][:32] {
-			b.u[j] = q >> (s % 2 * 4) & 15
-			if high != nil {
-				b.u[j] |= high[j] >> s & 1 << 4
-			}
-		}
-	case graph.Q6_K:
-		p, s := row[i/8*n:][:n], i%8
-		d := f16.ToFloat32(uint16(le16(p[208:])))
-		for h := range 2 {
-			b.scales[h] = math.Float32bits(d * float32(int8(p[192+2*s+h])))
-		}
+		return
+	}
+	if t == graph.Q4_1 || t == graph.Q5_1 {
+		b.m, p = le.Uint16(p), p[2:]
+	}
+	var high uint32
+	if t == graph.Q5_0 || t == graph.Q5_1 {
+		high, p = le.Uint32(p), p[4:]
+	}
+	for j, q := range p {
+		b.u[j] = q&15 | uint8(high>>j&1)<<4
+		b.u[j+16] = q>>4 | uint8(high>>(j+16)&1)<<4
+	}
+}
+
+// readSuper takes block s of a super-block.
+func (b *block) readSuper(t graph.DType, p []byte, s int) {
+	le := binary.LittleEndian
+	if t == graph.Q6_K {
+		b.d = le.Uint16(p[208:])
+		b.sub = [2]uint8(p[192+2*s:])
 		// Each half of 128 values has 64 bytes of low nibbles (the first 64 values in
 		// the low ones) and 32 bytes of high bits, two for each of its four 32s.
 		low, high := p[s/4*64+s%2*32:], p[128+s/4*32:]
 		for j := range blockK {
 			b.u[j] = low[j]>>(s%4/2*4)&15 | high[j]>>(s%4*2)&3<<4
+		}
+		return
+	}
+	b.d, b.m = le.Uint16(p), le.Uint16(p[2:])
+	b.sub[0], b.sub[1] = scaleMinK(p[4:16], s)
+	var high []byte
+	if p = p[16:]; t == graph.Q5_K {
+		high, p = p[:32], p[32:]
+	}
+	for j, q := range p[s/2*32:][:32] {
+		b.u[j] = q >> (s % 2 * 4) & 15
+		if high != nil {
+			b.u[j] |= high[j] >> s & 1 << 4
 		}
 	}
 }
@@ -229,28 +251,28 @@ func scaleMinK(p []byte, s int) (scale, min uint8) {
 
 // write puts b in place as block i of row r of a group.
 func (b *block) write(f *format, group []byte, i, r int) {
-	quants, scales, mins := f.offsets(i)
-	q := group[quants:]
-	if f.quants == 256 {
-		for j := range 16 {
-			q[j/4*64+4*r+j%4] = b.u[j] | b.u[j+16]<<4
+	at, header := f.block(i)
+	q, scales := group[at:], group[at+f.quantBytes():]
+	for k, u := range b.u {
+		j, byte := k/4, 4*r+k%4
+		if f.bits == 8 {
+			q[64*j+byte] = u
+			continue
 		}
-	} else {
-		for j, u := range b.u {
-			q[j/4*64+4*r+j%4] = u
+		q[64*(j%4)+byte] |= u & 15 << (j / 4 * 4)
+		switch f.bits {
+		case 5:
+			q[256+byte] |= u >> 4 << j
+		case 6:
+			q[256+64*(j/4)+byte] |= u >> 4 << (j % 4 * 2)
 		}
 	}
-	if !f.f32 {
-		binary.LittleEndian.PutUint16(group[scales+2*r:], uint16(b.scales[0]))
-		if f.mins > 0 {
-			binary.LittleEndian.PutUint16(group[mins+2*r:], uint16(b.min))
-		}
-		return
+	if f.super {
+		scales[r], scales[16+r] = b.sub[0], b.sub[1]
+		scales = group[header:]
 	}
-	for h := range blockK / f.groupK {
-		binary.LittleEndian.PutUint32(group[scales+64*h+4*r:], b.scales[h])
-	}
-	if f.mins > 0 {
-		binary.LittleEndian.PutUint32(group[mins+4*r:], b.min)
+	binary.LittleEndian.PutUint16(scales[2*r:], b.d)
+	if f.min {
+		binary.LittleEndian.PutUint16(scales[32+2*r:], b.m)
 	}
 }

@@ -53,38 +53,56 @@ func genericLinear(y []float32, stride int, tile []byte, m int, w *Matrix, f *fo
 // genericRow is one output of quantised weights.
 func genericRow(tile []byte, m, t int, w *Matrix, f *format, group []byte, r int) float32 {
 	le := binary.LittleEndian
-	value := func(p []byte) float32 {
-		if f.f32 {
-			return math.Float32frombits(le.Uint32(p[4*r:]))
-		}
-		return f16.ToFloat32(le.Uint16(p[2*r:]))
-	}
 	y := float32(0)
 	for b := range w.K / blockK {
-		quants, scales, mins := f.offsets(b)
+		at, header := f.block(b)
+		quants, scales := group[at:], group[at+f.quantBytes():]
 		x := tile[b*tileBlockBytes*m:][:tileBlockBytes*m]
 		d := math.Float32frombits(le.Uint32(x[32*m+4*t:]))
 		idot := int32(0)
 		for i := range blockK {
-			var u uint8
-			if f.quants == 256 {
-				u = group[quants+i%16/4*64+4*r+i%4] >> (i / 16 * 4) & 15
-			} else {
-				u = group[quants+i/4*64+4*r+i%4]
-			}
-			idot += (int32(u) - f.offset) * int32(int8(x[t*blockK+i]))
+			idot += (int32(quant(f, quants, r, i)) - f.offset) * int32(int8(x[t*blockK+i]))
 			if (i+1)%f.groupK == 0 {
-				dw := value(group[scales+i/f.groupK*64:])
+				var dw float32
+				switch {
+				case !f.super:
+					dw = f16.ToFloat32(le.Uint16(scales[2*r:]))
+				case f.groupK == 16:
+					dw = f16.ToFloat32(le.Uint16(group[header+2*r:])) * float32(int8(scales[i/16*16+r]))
+				default:
+					dw = f16.ToFloat32(le.Uint16(group[header+2*r:])) * float32(scales[r])
+				}
 				y = num.FMA32(float32(float32(idot)*d), dw, y)
 				idot = 0
 			}
 		}
-		if f.mins > 0 {
-			s := math.Float32frombits(le.Uint32(x[36*m+4*t:]))
-			y = num.FMA32(s, value(group[mins:]), y)
+		if f.min {
+			var mw float32
+			if f.super {
+				mw = -(f16.ToFloat32(le.Uint16(group[header+32+2*r:])) * float32(scales[16+r]))
+			} else {
+				mw = f16.ToFloat32(le.Uint16(scales[32+2*r:]))
+			}
+			y = num.FMA32(math.Float32frombits(le.Uint32(x[36*m+4*t:])), mw, y)
 		}
 	}
 	return y
+}
+
+// quant returns the unsigned quant of row r and value k of a block.
+func quant(f *format, q []byte, r, k int) uint8 {
+	j, i := k/4, 4*r+k%4
+	if f.bits == 8 {
+		return q[64*j+i]
+	}
+	u := q[64*(j%4)+i] >> (j / 4 * 4) & 15
+	switch f.bits {
+	case 5:
+		u |= q[256+i] >> j & 1 << 4
+	case 6:
+		u |= q[256+64*(j/4)+i] >> (j % 4 * 2) & 3 << 4
+	}
+	return u
 }
 
 // genericFloatRow is one output of float weights.

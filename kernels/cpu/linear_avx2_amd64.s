@@ -2,11 +2,142 @@
 
 //go:build amd64 && !noasm
 
+#include "textflag.h"
+
+DATA constants<>+0(SB)/4, $0x3f800000
+DATA constants<>+4(SB)/4, $0x3f800000
+DATA constants<>+8(SB)/4, $0x3f800000
+DATA constants<>+12(SB)/4, $0x3f800000
+DATA constants<>+16(SB)/4, $0x3f800000
+DATA constants<>+20(SB)/4, $0x3f800000
+DATA constants<>+24(SB)/4, $0x3f800000
+DATA constants<>+28(SB)/4, $0x3f800000
+DATA constants<>+32(SB)/4, $0x3f317219
+DATA constants<>+36(SB)/4, $0x3f317219
+DATA constants<>+40(SB)/4, $0x3f317219
+DATA constants<>+44(SB)/4, $0x3f317219
+DATA constants<>+48(SB)/4, $0x3f317219
+DATA constants<>+52(SB)/4, $0x3f317219
+DATA constants<>+56(SB)/4, $0x3f317219
+DATA constants<>+60(SB)/4, $0x3f317219
+DATA constants<>+64(SB)/4, $0x3e75fdf3
+DATA constants<>+68(SB)/4, $0x3e75fdf3
+DATA constants<>+72(SB)/4, $0x3e75fdf3
+DATA constants<>+76(SB)/4, $0x3e75fdf3
+DATA constants<>+80(SB)/4, $0x3e75fdf3
+DATA constants<>+84(SB)/4, $0x3e75fdf3
+DATA constants<>+88(SB)/4, $0x3e75fdf3
+DATA constants<>+92(SB)/4, $0x3e75fdf3
+DATA constants<>+96(SB)/4, $0x3d6356d4
+DATA constants<>+100(SB)/4, $0x3d6356d4
+DATA constants<>+104(SB)/4, $0x3d6356d4
+DATA constants<>+108(SB)/4, $0x3d6356d4
+DATA constants<>+112(SB)/4, $0x3d6356d4
+DATA constants<>+116(SB)/4, $0x3d6356d4
+DATA constants<>+120(SB)/4, $0x3d6356d4
+DATA constants<>+124(SB)/4, $0x3d6356d4
+DATA constants<>+128(SB)/4, $0x3c1d90bb
+DATA constants<>+132(SB)/4, $0x3c1d90bb
+DATA constants<>+136(SB)/4, $0x3c1d90bb
+DATA constants<>+140(SB)/4, $0x3c1d90bb
+DATA constants<>+144(SB)/4, $0x3c1d90bb
+DATA constants<>+148(SB)/4, $0x3c1d90bb
+DATA constants<>+152(SB)/4, $0x3c1d90bb
+DATA constants<>+156(SB)/4, $0x3c1d90bb
+DATA constants<>+160(SB)/4, $0x3aafe3c3
+DATA constants<>+164(SB)/4, $0x3aafe3c3
+DATA constants<>+168(SB)/4, $0x3aafe3c3
+DATA constants<>+172(SB)/4, $0x3aafe3c3
+DATA constants<>+176(SB)/4, $0x3aafe3c3
+DATA constants<>+180(SB)/4, $0x3aafe3c3
+DATA constants<>+184(SB)/4, $0x3aafe3c3
+DATA constants<>+188(SB)/4, $0x3aafe3c3
+DATA constants<>+192(SB)/4, $0x39263160
+DATA constants<>+196(SB)/4, $0x39263160
+DATA constants<>+200(SB)/4, $0x39263160
+DATA constants<>+204(SB)/4, $0x39263160
+DATA constants<>+208(SB)/4, $0x39263160
+DATA constants<>+212(SB)/4, $0x39263160
+DATA constants<>+216(SB)/4, $0x39263160
+DATA constants<>+220(SB)/4, $0x39263160
+DATA constants<>+224(SB)/4, $0x42fe0000
+DATA constants<>+228(SB)/4, $0x42fe0000
+DATA constants<>+232(SB)/4, $0x42fe0000
+DATA constants<>+236(SB)/4, $0x42fe0000
+DATA constants<>+240(SB)/4, $0x42fe0000
+DATA constants<>+244(SB)/4, $0x42fe0000
+DATA constants<>+248(SB)/4, $0x42fe0000
+DATA constants<>+252(SB)/4, $0x42fe0000
+DATA constants<>+256(SB)/4, $0xc2fc0000
+DATA constants<>+260(SB)/4, $0xc2fc0000
+DATA constants<>+264(SB)/4, $0xc2fc0000
+DATA constants<>+268(SB)/4, $0xc2fc0000
+DATA constants<>+272(SB)/4, $0xc2fc0000
+DATA constants<>+276(SB)/4, $0xc2fc0000
+DATA constants<>+280(SB)/4, $0xc2fc0000
+DATA constants<>+284(SB)/4, $0xc2fc0000
+DATA constants<>+288(SB)/4, $0xbfb8aa3b
+DATA constants<>+292(SB)/4, $0xbfb8aa3b
+DATA constants<>+296(SB)/4, $0xbfb8aa3b
+DATA constants<>+300(SB)/4, $0xbfb8aa3b
+DATA constants<>+304(SB)/4, $0xbfb8aa3b
+DATA constants<>+308(SB)/4, $0xbfb8aa3b
+DATA constants<>+312(SB)/4, $0xbfb8aa3b
+DATA constants<>+316(SB)/4, $0xbfb8aa3b
+DATA constants<>+320(SB)/4, $0xff800000
+DATA constants<>+324(SB)/4, $0xff800000
+DATA constants<>+328(SB)/4, $0xff800000
+DATA constants<>+332(SB)/4, $0xff800000
+DATA constants<>+336(SB)/4, $0xff800000
+DATA constants<>+340(SB)/4, $0xff800000
+DATA constants<>+344(SB)/4, $0xff800000
+DATA constants<>+348(SB)/4, $0xff800000
+DATA constants<>+352(SB)/4, $0x00000010
+DATA constants<>+356(SB)/4, $0x00000010
+DATA constants<>+360(SB)/4, $0x00000010
+DATA constants<>+364(SB)/4, $0x00000010
+DATA constants<>+368(SB)/4, $0x00000010
+DATA constants<>+372(SB)/4, $0x00000010
+DATA constants<>+376(SB)/4, $0x00000010
+DATA constants<>+380(SB)/4, $0x00000010
+DATA constants<>+384(SB)/4, $0x10101010
+DATA constants<>+388(SB)/4, $0x10101010
+DATA constants<>+392(SB)/4, $0x10101010
+DATA constants<>+396(SB)/4, $0x10101010
+DATA constants<>+400(SB)/4, $0x10101010
+DATA constants<>+404(SB)/4, $0x10101010
+DATA constants<>+408(SB)/4, $0x10101010
+DATA constants<>+412(SB)/4, $0x10101010
+DATA constants<>+416(SB)/4, $0x30303030
+DATA constants<>+420(SB)/4, $0x30303030
+DATA constants<>+424(SB)/4, $0x30303030
+DATA constants<>+428(SB)/4, $0x30303030
+DATA constants<>+432(SB)/4, $0x30303030
+DATA constants<>+436(SB)/4, $0x30303030
+DATA constants<>+440(SB)/4, $0x30303030
+DATA constants<>+444(SB)/4, $0x30303030
+DATA constants<>+448(SB)/4, $0x00000000
+DATA constants<>+452(SB)/4, $0x00000001
+DATA constants<>+456(SB)/4, $0x00000002
+DATA constants<>+460(SB)/4, $0x00000003
+DATA constants<>+464(SB)/4, $0x00000004
+DATA constants<>+468(SB)/4, $0x00000005
+DATA constants<>+472(SB)/4, $0x00000006
+DATA constants<>+476(SB)/4, $0x00000007
+DATA constants<>+480(SB)/4, $0x00000008
+DATA constants<>+484(SB)/4, $0x00000009
+DATA constants<>+488(SB)/4, $0x0000000a
+DATA constants<>+492(SB)/4, $0x0000000b
+DATA constants<>+496(SB)/4, $0x0000000c
+DATA constants<>+500(SB)/4, $0x0000000d
+DATA constants<>+504(SB)/4, $0x0000000e
+DATA constants<>+508(SB)/4, $0x0000000f
+GLOBL constants<>(SB), RODATA|NOPTR, $512
+
 // func linearQ4_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_0M1AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -134,6 +265,7 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y1, 32(CX)
 	MOVQ         BX, R9
@@ -147,7 +279,6 @@ block0:
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_0M2AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -339,9 +470,10 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
@@ -355,7 +487,6 @@ block0:
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_0M3AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -498,10 +629,11 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -629,10 +761,11 @@ block1:
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -645,7 +778,6 @@ block1:
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_0M4AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -820,12 +952,13 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -985,12 +1118,13 @@ block1:
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -1003,7 +1137,6 @@ block1:
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_1M1AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -1131,6 +1264,7 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y1, 32(CX)
 	MOVQ         BX, R9
@@ -1144,7 +1278,6 @@ block0:
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_1M2AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -1334,9 +1467,10 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
@@ -1350,7 +1484,6 @@ block0:
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_1M3AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -1491,10 +1624,11 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -1620,10 +1754,11 @@ block1:
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -1636,7 +1771,6 @@ block1:
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_1M4AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -1808,12 +1942,13 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -1970,12 +2105,13 @@ block1:
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -1985,10 +2121,9 @@ block1:
 	RET
 
 // func linearQ4_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_KM1AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -2014,6 +2149,12 @@ group:
 	PCALIGN $0x40
 
 block0:
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside0:
 	VMOVDQU      (BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2053,15 +2194,21 @@ block0:
 	VPBROADCASTD 28(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VMOVUPS      256(BX), Y8
+	VPMOVZXBD    256(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
 	VMULPS       Y10, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y0
-	VMOVUPS      320(BX), Y9
+	VPMOVZXBD    272(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    32(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y0
+	VFNMADD231PS Y9, Y10, Y0
 	VMOVDQU      32(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2101,21 +2248,28 @@ block0:
 	VPBROADCASTD 28(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y4, Y4
-	VMOVUPS      288(BX), Y8
+	VPMOVZXBD    264(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
 	VMULPS       Y10, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y1
-	VMOVUPS      352(BX), Y9
+	VPMOVZXBD    280(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    48(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y1
-	ADDQ         $0x00000180, BX
+	VFNMADD231PS Y9, Y10, Y1
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y1, 32(CX)
 	MOVQ         BX, R9
@@ -2126,10 +2280,9 @@ block0:
 	RET
 
 // func linearQ4_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_KM2AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -2157,6 +2310,12 @@ group:
 	PCALIGN $0x40
 
 block0:
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside0:
 	VMOVDQU      (BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2219,7 +2378,10 @@ block0:
 	VPBROADCASTD 60(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y5, Y5
-	VMOVUPS      256(BX), Y8
+	VPMOVZXBD    256(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -2230,11 +2392,14 @@ block0:
 	VBROADCASTSS 4(R15), Y11
 	VMULPS       Y11, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y1
-	VMOVUPS      320(BX), Y9
+	VPMOVZXBD    272(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    32(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y0
+	VFNMADD231PS Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y1
+	VFNMADD231PS Y9, Y10, Y1
 	VMOVDQU      32(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2297,7 +2462,10 @@ block0:
 	VPBROADCASTD 60(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y5, Y5
-	VMOVUPS      288(BX), Y8
+	VPMOVZXBD    264(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -2308,20 +2476,24 @@ block0:
 	VBROADCASTSS 4(R15), Y11
 	VMULPS       Y11, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y3
-	VMOVUPS      352(BX), Y9
+	VPMOVZXBD    280(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    48(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y2
+	VFNMADD231PS Y9, Y10, Y2
 	VBROADCASTSS 4(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y3
-	ADDQ         $0x00000180, BX
+	VFNMADD231PS Y9, Y10, Y3
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
@@ -2332,10 +2504,9 @@ block0:
 	RET
 
 // func linearQ4_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_KM3AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -2362,6 +2533,12 @@ group:
 	PCALIGN $0x40
 
 block0:
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside0:
 	VMOVDQU      (BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2447,7 +2624,10 @@ block0:
 	VPBROADCASTD 92(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVUPS      256(BX), Y8
+	VPMOVZXBD    256(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -2463,23 +2643,27 @@ block0:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VMOVUPS      320(BX), Y9
+	VPMOVZXBD    272(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    32(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y0
+	VFNMADD231PS Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y1
+	VFNMADD231PS Y9, Y10, Y1
 	VBROADCASTSS 8(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y2
-	ADDQ         $0x00000180, BX
+	VFNMADD231PS Y9, Y10, Y2
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -2491,6 +2675,12 @@ block0:
 	PCALIGN      $0x40
 
 block1:
+	TESTQ $0x00000007, AX
+	JNZ   inside1
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside1:
 	VMOVDQU      32(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2576,7 +2766,10 @@ block1:
 	VPBROADCASTD 92(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y6, Y6
-	VMOVUPS      288(BX), Y8
+	VPMOVZXBD    264(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -2592,23 +2785,27 @@ block1:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VMOVUPS      352(BX), Y9
+	VPMOVZXBD    280(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    48(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y0
+	VFNMADD231PS Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y1
+	VFNMADD231PS Y9, Y10, Y1
 	VBROADCASTSS 8(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y2
-	ADDQ         $0x00000180, BX
+	VFNMADD231PS Y9, Y10, Y2
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -2618,10 +2815,9 @@ block1:
 	RET
 
 // func linearQ4_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ4_KM4AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -2649,6 +2845,12 @@ group:
 	PCALIGN $0x40
 
 block0:
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside0:
 	VMOVDQU      (BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2757,7 +2959,10 @@ block0:
 	VPBROADCASTD 124(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVUPS      256(BX), Y8
+	VPMOVZXBD    256(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -2778,27 +2983,31 @@ block0:
 	VBROADCASTSS 12(R15), Y13
 	VMULPS       Y13, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VMOVUPS      320(BX), Y9
+	VPMOVZXBD    272(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    32(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y0
+	VFNMADD231PS Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y1
+	VFNMADD231PS Y9, Y10, Y1
 	VBROADCASTSS 8(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y2
+	VFNMADD231PS Y9, Y10, Y2
 	VBROADCASTSS 12(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y3
-	ADDQ         $0x00000180, BX
+	VFNMADD231PS Y9, Y10, Y3
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -2811,6 +3020,12 @@ block0:
 	PCALIGN      $0x40
 
 block1:
+	TESTQ $0x00000007, AX
+	JNZ   inside1
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside1:
 	VMOVDQU      32(BX), Y8
 	VPSRLW       $0x04, Y8, Y9
 	VPAND        Y14, Y8, Y8
@@ -2919,7 +3134,10 @@ block1:
 	VPBROADCASTD 124(CX), Y11
 	VPMADDUBSW   Y11, Y9, Y11
 	VPADDW       Y11, Y7, Y7
-	VMOVUPS      288(BX), Y8
+	VPMOVZXBD    264(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPMADDWD     Y15, Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y10
@@ -2940,27 +3158,31 @@ block1:
 	VBROADCASTSS 12(R15), Y13
 	VMULPS       Y13, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VMOVUPS      352(BX), Y9
+	VPMOVZXBD    280(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    48(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y0
+	VFNMADD231PS Y9, Y10, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y1
+	VFNMADD231PS Y9, Y10, Y1
 	VBROADCASTSS 8(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y2
+	VFNMADD231PS Y9, Y10, Y2
 	VBROADCASTSS 12(R15)(R11*1), Y10
-	VFMADD231PS  Y9, Y10, Y3
-	ADDQ         $0x00000180, BX
+	VFNMADD231PS Y9, Y10, Y3
+	ADDQ         $0x00000120, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -2972,19 +3194,21 @@ block1:
 // func linearQ5_0M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_0M1AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -2996,10 +3220,26 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -3012,10 +3252,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -3029,7 +3292,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VCVTPH2PS    512(BX), Y8
+	VCVTPH2PS    320(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3037,10 +3300,26 @@ block0:
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y0
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -3053,10 +3332,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -3070,7 +3372,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VCVTPH2PS    528(BX), Y8
+	VCVTPH2PS    336(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3078,12 +3380,13 @@ block0:
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y1
-	ADDQ         $0x00000220, BX
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y1, 32(CX)
 	MOVQ         BX, R9
@@ -3096,19 +3399,21 @@ block0:
 // func linearQ5_0M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_0M2AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -3122,10 +3427,26 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -3150,10 +3471,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y5
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -3180,7 +3524,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VCVTPH2PS    512(BX), Y8
+	VCVTPH2PS    320(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3195,10 +3539,26 @@ block0:
 	VBROADCASTSS 4(R15), Y12
 	VMULPS       Y12, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y1
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -3223,10 +3583,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y5
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -3253,7 +3636,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VCVTPH2PS    528(BX), Y8
+	VCVTPH2PS    336(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3268,15 +3651,16 @@ block0:
 	VBROADCASTSS 4(R15), Y12
 	VMULPS       Y12, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y3
-	ADDQ         $0x00000220, BX
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
@@ -3289,19 +3673,21 @@ block0:
 // func linearQ5_0M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_0M3AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -3314,10 +3700,26 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -3354,10 +3756,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y6
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -3397,7 +3822,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VCVTPH2PS    512(BX), Y8
+	VCVTPH2PS    320(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3419,16 +3844,17 @@ block0:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	ADDQ         $0x00000220, BX
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -3440,10 +3866,26 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -3480,10 +3922,33 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y6
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -3523,7 +3988,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VCVTPH2PS    528(BX), Y8
+	VCVTPH2PS    336(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3545,16 +4010,17 @@ block1:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	ADDQ         $0x00000220, BX
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -3566,19 +4032,21 @@ block1:
 // func linearQ5_0M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_0M4AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -3592,10 +4060,26 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -3644,10 +4128,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y7
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -3700,7 +4207,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VCVTPH2PS    512(BX), Y8
+	VCVTPH2PS    320(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3729,18 +4236,19 @@ block0:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	ADDQ         $0x00000220, BX
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -3753,10 +4261,26 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -3805,10 +4329,33 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y7
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -3861,7 +4408,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VCVTPH2PS    528(BX), Y8
+	VCVTPH2PS    336(BX), Y8
 	VPBROADCASTD (R15)(R11*2), Y12
 	VPSLLD       $0x04, Y12, Y12
 	VPADDD       Y12, Y4, Y4
@@ -3890,18 +4437,19 @@ block1:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	ADDQ         $0x00000220, BX
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -3913,19 +4461,21 @@ block1:
 // func linearQ5_1M1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_1M1AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -3937,10 +4487,26 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -3953,10 +4519,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -3970,18 +4559,34 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VCVTPH2PS    512(BX), Y8
+	VCVTPH2PS    320(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y0
-	VCVTPH2PS    544(BX), Y9
+	VCVTPH2PS    352(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -3994,10 +4599,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -4011,20 +4639,21 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VCVTPH2PS    528(BX), Y8
+	VCVTPH2PS    336(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y1
-	VCVTPH2PS    560(BX), Y9
+	VCVTPH2PS    368(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y1
-	ADDQ         $0x00000240, BX
+	ADDQ         $0x00000180, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y1, 32(CX)
 	MOVQ         BX, R9
@@ -4037,19 +4666,21 @@ block0:
 // func linearQ5_1M2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_1M2AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -4063,10 +4694,26 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -4091,10 +4738,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y5
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -4121,7 +4791,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VCVTPH2PS    512(BX), Y8
+	VCVTPH2PS    320(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -4130,15 +4800,31 @@ block0:
 	VBROADCASTSS 4(R15), Y12
 	VMULPS       Y12, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y1
-	VCVTPH2PS    544(BX), Y9
+	VCVTPH2PS    352(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y1
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -4163,10 +4849,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y5
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -4193,7 +4902,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VCVTPH2PS    528(BX), Y8
+	VCVTPH2PS    336(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -4202,20 +4911,21 @@ block0:
 	VBROADCASTSS 4(R15), Y12
 	VMULPS       Y12, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y3
-	VCVTPH2PS    560(BX), Y9
+	VCVTPH2PS    368(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y2
 	VBROADCASTSS 4(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y3
-	ADDQ         $0x00000240, BX
+	ADDQ         $0x00000180, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
@@ -4228,19 +4938,21 @@ block0:
 // func linearQ5_1M3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_1M3AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -4253,10 +4965,26 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -4293,10 +5021,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y6
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -4336,7 +5087,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VCVTPH2PS    512(BX), Y8
+	VCVTPH2PS    320(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -4349,23 +5100,24 @@ block0:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VCVTPH2PS    544(BX), Y9
+	VCVTPH2PS    352(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y1
 	VBROADCASTSS 8(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y2
-	ADDQ         $0x00000240, BX
+	ADDQ         $0x00000180, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -4377,10 +5129,26 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -4417,10 +5185,33 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y6
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -4460,7 +5251,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VCVTPH2PS    528(BX), Y8
+	VCVTPH2PS    336(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -4473,23 +5264,24 @@ block1:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VCVTPH2PS    560(BX), Y9
+	VCVTPH2PS    368(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y1
 	VBROADCASTSS 8(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y2
-	ADDQ         $0x00000240, BX
+	ADDQ         $0x00000180, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -4501,19 +5293,21 @@ block1:
 // func linearQ5_1M4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_1M4AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -4527,10 +5321,26 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -4579,10 +5389,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y7
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -4635,7 +5468,7 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VCVTPH2PS    512(BX), Y8
+	VCVTPH2PS    320(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -4652,7 +5485,7 @@ block0:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VCVTPH2PS    544(BX), Y9
+	VCVTPH2PS    352(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
@@ -4661,18 +5494,19 @@ block0:
 	VFMADD231PS  Y9, Y12, Y2
 	VBROADCASTSS 12(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y3
-	ADDQ         $0x00000240, BX
+	ADDQ         $0x00000180, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -4685,10 +5519,26 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -4737,10 +5587,33 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y7
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -4793,7 +5666,7 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VCVTPH2PS    528(BX), Y8
+	VCVTPH2PS    336(BX), Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -4810,7 +5683,7 @@ block1:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VCVTPH2PS    560(BX), Y9
+	VCVTPH2PS    368(BX), Y9
 	VBROADCASTSS (R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
@@ -4819,18 +5692,19 @@ block1:
 	VFMADD231PS  Y9, Y12, Y2
 	VBROADCASTSS 12(R15)(R11*1), Y12
 	VFMADD231PS  Y9, Y12, Y3
-	ADDQ         $0x00000240, BX
+	ADDQ         $0x00000180, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -4840,21 +5714,23 @@ block1:
 	RET
 
 // func linearQ5_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_KM1AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -4866,10 +5742,32 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside0:
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -4882,10 +5780,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -4899,18 +5820,40 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VMOVUPS      512(BX), Y8
+	VPMOVZXBD    320(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y0
-	VMOVUPS      576(BX), Y9
+	VPMOVZXBD    336(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    32(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y0
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	VFNMADD231PS Y9, Y12, Y0
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -4923,10 +5866,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y4
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -4940,20 +5906,27 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y4, Y4
-	VMOVUPS      544(BX), Y8
+	VPMOVZXBD    328(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
 	VFMADD231PS  Y8, Y4, Y1
-	VMOVUPS      608(BX), Y9
+	VPMOVZXBD    344(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    48(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y1
-	ADDQ         $0x00000280, BX
+	VFNMADD231PS Y9, Y12, Y1
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y1, 32(CX)
 	MOVQ         BX, R9
@@ -4964,21 +5937,23 @@ block0:
 	RET
 
 // func linearQ5_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_KM2AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -4992,10 +5967,32 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside0:
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -5020,10 +6017,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y5
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -5050,7 +6070,10 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VMOVUPS      512(BX), Y8
+	VPMOVZXBD    320(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -5059,15 +6082,34 @@ block0:
 	VBROADCASTSS 4(R15), Y12
 	VMULPS       Y12, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y1
-	VMOVUPS      576(BX), Y9
+	VPMOVZXBD    336(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    32(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y0
+	VFNMADD231PS Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y1
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	VFNMADD231PS Y9, Y12, Y1
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -5092,10 +6134,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y5
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -5122,7 +6187,10 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y5, Y5
-	VMOVUPS      544(BX), Y8
+	VPMOVZXBD    328(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -5131,20 +6199,24 @@ block0:
 	VBROADCASTSS 4(R15), Y12
 	VMULPS       Y12, Y5, Y5
 	VFMADD231PS  Y8, Y5, Y3
-	VMOVUPS      608(BX), Y9
+	VPMOVZXBD    344(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    48(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y2
+	VFNMADD231PS Y9, Y12, Y2
 	VBROADCASTSS 4(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y3
-	ADDQ         $0x00000280, BX
+	VFNMADD231PS Y9, Y12, Y3
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
@@ -5155,21 +6227,23 @@ block0:
 	RET
 
 // func linearQ5_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_KM3AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -5182,10 +6256,32 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside0:
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -5222,10 +6318,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y6
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -5265,7 +6384,10 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VMOVUPS      512(BX), Y8
+	VPMOVZXBD    320(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -5278,23 +6400,27 @@ block0:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VMOVUPS      576(BX), Y9
+	VPMOVZXBD    336(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    32(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y0
+	VFNMADD231PS Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y1
+	VFNMADD231PS Y9, Y12, Y1
 	VBROADCASTSS 8(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y2
-	ADDQ         $0x00000280, BX
+	VFNMADD231PS Y9, Y12, Y2
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -5306,10 +6432,32 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	TESTQ $0x00000007, AX
+	JNZ   inside1
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside1:
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -5346,10 +6494,33 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y6
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -5389,7 +6560,10 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y6, Y6
-	VMOVUPS      544(BX), Y8
+	VPMOVZXBD    328(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -5402,23 +6576,27 @@ block1:
 	VBROADCASTSS 8(R15), Y12
 	VMULPS       Y12, Y6, Y6
 	VFMADD231PS  Y8, Y6, Y2
-	VMOVUPS      608(BX), Y9
+	VPMOVZXBD    344(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    48(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y0
+	VFNMADD231PS Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y1
+	VFNMADD231PS Y9, Y12, Y1
 	VBROADCASTSS 8(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y2
-	ADDQ         $0x00000280, BX
+	VFNMADD231PS Y9, Y12, Y2
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -5428,21 +6606,23 @@ block1:
 	RET
 
 // func linearQ5_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ5_KM4AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -5456,10 +6636,32 @@ group:
 	PCALIGN $0x40
 
 block0:
-	VMOVDQU      (BX), Y8
-	VMOVDQU      64(BX), Y9
-	VMOVDQU      128(BX), Y10
-	VMOVDQU      192(BX), Y11
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside0:
+	VPAND        (BX), Y14, Y8
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        64(BX), Y14, Y9
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        128(BX), Y14, Y10
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        192(BX), Y14, Y11
+	VMOVDQU      256(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -5508,10 +6710,33 @@ block0:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y7
-	VMOVDQU      256(BX), Y8
-	VMOVDQU      320(BX), Y9
-	VMOVDQU      384(BX), Y10
-	VMOVDQU      448(BX), Y11
+	VMOVDQU      (BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      256(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      64(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      128(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      192(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      256(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -5564,7 +6789,10 @@ block0:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VMOVUPS      512(BX), Y8
+	VPMOVZXBD    320(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -5581,27 +6809,31 @@ block0:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VMOVUPS      576(BX), Y9
+	VPMOVZXBD    336(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    32(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y0
+	VFNMADD231PS Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y1
+	VFNMADD231PS Y9, Y12, Y1
 	VBROADCASTSS 8(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y2
+	VFNMADD231PS Y9, Y12, Y2
 	VBROADCASTSS 12(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y3
-	ADDQ         $0x00000280, BX
+	VFNMADD231PS Y9, Y12, Y3
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -5614,10 +6846,32 @@ block0:
 	PCALIGN      $0x40
 
 block1:
-	VMOVDQU      32(BX), Y8
-	VMOVDQU      96(BX), Y9
-	VMOVDQU      160(BX), Y10
-	VMOVDQU      224(BX), Y11
+	TESTQ $0x00000007, AX
+	JNZ   inside1
+	MOVQ  BX, SI
+	ADDQ  $0x00000040, BX
+
+inside1:
+	VPAND        32(BX), Y14, Y8
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VPAND        96(BX), Y14, Y9
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VPAND        160(BX), Y14, Y10
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VPAND        224(BX), Y14, Y11
+	VMOVDQU      288(BX), Y12
+	VPSLLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD (CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 4(CX), Y13
@@ -5666,10 +6920,33 @@ block1:
 	VPMADDUBSW   Y13, Y11, Y13
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y7
-	VMOVDQU      288(BX), Y8
-	VMOVDQU      352(BX), Y9
-	VMOVDQU      416(BX), Y10
-	VMOVDQU      480(BX), Y11
+	VMOVDQU      32(BX), Y8
+	VPSRLW       $0x04, Y8, Y8
+	VPAND        Y14, Y8, Y8
+	VMOVDQU      288(BX), Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y8, Y8
+	VMOVDQU      96(BX), Y9
+	VPSRLW       $0x04, Y9, Y9
+	VPAND        Y14, Y9, Y9
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x01, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y9, Y9
+	VMOVDQU      160(BX), Y10
+	VPSRLW       $0x04, Y10, Y10
+	VPAND        Y14, Y10, Y10
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x02, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y10, Y10
+	VMOVDQU      224(BX), Y11
+	VPSRLW       $0x04, Y11, Y11
+	VPAND        Y14, Y11, Y11
+	VMOVDQU      288(BX), Y12
+	VPSRLD       $0x03, Y12, Y12
+	VPAND        constants<>+384(SB), Y12, Y12
+	VPOR         Y12, Y11, Y11
 	VPBROADCASTD 16(CX), Y12
 	VPMADDUBSW   Y12, Y8, Y12
 	VPBROADCASTD 20(CX), Y13
@@ -5722,7 +6999,10 @@ block1:
 	VPADDW       Y13, Y12, Y12
 	VPMADDWD     Y15, Y12, Y12
 	VPADDD       Y12, Y7, Y7
-	VMOVUPS      544(BX), Y8
+	VPMOVZXBD    328(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VCVTDQ2PS    Y4, Y4
 	VBROADCASTSS (R15), Y12
 	VMULPS       Y12, Y4, Y4
@@ -5739,27 +7019,31 @@ block1:
 	VBROADCASTSS 12(R15), Y12
 	VMULPS       Y12, Y7, Y7
 	VFMADD231PS  Y8, Y7, Y3
-	VMOVUPS      608(BX), Y9
+	VPMOVZXBD    344(BX), Y9
+	VCVTDQ2PS    Y9, Y9
+	VCVTPH2PS    48(SI), Y8
+	VMULPS       Y8, Y9, Y9
 	VBROADCASTSS (R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y0
+	VFNMADD231PS Y9, Y12, Y0
 	VBROADCASTSS 4(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y1
+	VFNMADD231PS Y9, Y12, Y1
 	VBROADCASTSS 8(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y2
+	VFNMADD231PS Y9, Y12, Y2
 	VBROADCASTSS 12(R15)(R11*1), Y12
-	VFMADD231PS  Y9, Y12, Y3
-	ADDQ         $0x00000280, BX
+	VFNMADD231PS Y9, Y12, Y3
+	ADDQ         $0x00000160, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -5769,21 +7053,23 @@ block1:
 	RET
 
 // func linearQ6_KM1AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ6_KM1AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -5795,37 +7081,87 @@ group:
 	PCALIGN $0x40
 
 block0:
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000020, BX
+
+inside0:
 	LEAQ         (R15)(R11*1), R14
+	VPAND        (BX), Y14, Y4
+	VMOVDQU      256(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VPAND        64(BX), Y14, Y5
+	VMOVDQU      256(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VPAND        128(BX), Y14, Y6
+	VMOVDQU      256(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPAND        192(BX), Y14, Y7
+	VMOVDQU      256(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    384(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
+	VPBROADCASTD (CX), Y9
+	VPMADDUBSW   Y9, Y4, Y9
+	VPBROADCASTD 4(CX), Y10
+	VPMADDUBSW   Y10, Y5, Y10
+	VPBROADCASTD 8(CX), Y11
+	VPMADDUBSW   Y11, Y6, Y11
+	VPBROADCASTD 12(CX), Y12
+	VPMADDUBSW   Y12, Y7, Y12
+	VPADDW       Y10, Y9, Y9
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     Y15, Y9, Y9
+	VPMADDWD     Y15, Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPBROADCASTD (R14)(R11*2), Y10
+	VPSLLD       $0x05, Y10, Y10
+	VPADDD       Y10, Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS (R15), Y11
+	VMULPS       Y11, Y9, Y9
+	VFMADD231PS  Y8, Y9, Y0
 	VMOVDQU      (BX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y14, Y4, Y4
+	VMOVDQU      320(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
 	VMOVDQU      64(BX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        Y14, Y5, Y5
+	VMOVDQU      320(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
 	VMOVDQU      128(BX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y14, Y6, Y6
+	VMOVDQU      320(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
 	VMOVDQU      192(BX), Y7
-	VMOVUPS      512(BX), Y8
-	VPBROADCASTD (CX), Y9
-	VPMADDUBSW   Y9, Y4, Y9
-	VPBROADCASTD 4(CX), Y10
-	VPMADDUBSW   Y10, Y5, Y10
-	VPBROADCASTD 8(CX), Y11
-	VPMADDUBSW   Y11, Y6, Y11
-	VPBROADCASTD 12(CX), Y12
-	VPMADDUBSW   Y12, Y7, Y12
-	VPADDW       Y10, Y9, Y9
-	VPADDW       Y12, Y11, Y11
-	VPMADDWD     Y15, Y9, Y9
-	VPMADDWD     Y15, Y11, Y11
-	VPADDD       Y11, Y9, Y9
-	VPBROADCASTD (R14)(R11*2), Y10
-	VPSLLD       $0x05, Y10, Y10
-	VPADDD       Y10, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VBROADCASTSS (R15), Y11
-	VMULPS       Y11, Y9, Y9
-	VFMADD231PS  Y8, Y9, Y0
-	VMOVDQU      256(BX), Y4
-	VMOVDQU      320(BX), Y5
-	VMOVDQU      384(BX), Y6
-	VMOVDQU      448(BX), Y7
-	VMOVUPS      576(BX), Y8
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y14, Y7, Y7
+	VMOVDQU      320(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    400(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -5849,11 +7185,29 @@ block0:
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y0
 	LEAQ         (R15)(R11*1), R14
-	VMOVDQU      32(BX), Y4
-	VMOVDQU      96(BX), Y5
-	VMOVDQU      160(BX), Y6
-	VMOVDQU      224(BX), Y7
-	VMOVUPS      544(BX), Y8
+	VPAND        32(BX), Y14, Y4
+	VMOVDQU      288(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VPAND        96(BX), Y14, Y5
+	VMOVDQU      288(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VPAND        160(BX), Y14, Y6
+	VMOVDQU      288(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPAND        224(BX), Y14, Y7
+	VMOVDQU      288(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    392(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -5874,11 +7228,37 @@ block0:
 	VBROADCASTSS (R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y1
-	VMOVDQU      288(BX), Y4
-	VMOVDQU      352(BX), Y5
-	VMOVDQU      416(BX), Y6
-	VMOVDQU      480(BX), Y7
-	VMOVUPS      608(BX), Y8
+	VMOVDQU      32(BX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y14, Y4, Y4
+	VMOVDQU      352(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VMOVDQU      96(BX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        Y14, Y5, Y5
+	VMOVDQU      352(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VMOVDQU      160(BX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y14, Y6, Y6
+	VMOVDQU      352(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VMOVDQU      224(BX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y14, Y7, Y7
+	VMOVDQU      352(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    408(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -5901,12 +7281,13 @@ block0:
 	VBROADCASTSS (R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y1
-	ADDQ         $0x00000280, BX
+	ADDQ         $0x000001a0, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y1, 32(CX)
 	MOVQ         BX, R9
@@ -5917,21 +7298,23 @@ block0:
 	RET
 
 // func linearQ6_KM2AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ6_KM2AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -5945,57 +7328,107 @@ group:
 	PCALIGN $0x40
 
 block0:
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000020, BX
+
+inside0:
 	LEAQ         (R15)(R11*1), R14
+	VPAND        (BX), Y14, Y4
+	VMOVDQU      256(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VPAND        64(BX), Y14, Y5
+	VMOVDQU      256(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VPAND        128(BX), Y14, Y6
+	VMOVDQU      256(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPAND        192(BX), Y14, Y7
+	VMOVDQU      256(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    384(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
+	VPBROADCASTD (CX), Y9
+	VPMADDUBSW   Y9, Y4, Y9
+	VPBROADCASTD 4(CX), Y10
+	VPMADDUBSW   Y10, Y5, Y10
+	VPBROADCASTD 8(CX), Y11
+	VPMADDUBSW   Y11, Y6, Y11
+	VPBROADCASTD 12(CX), Y12
+	VPMADDUBSW   Y12, Y7, Y12
+	VPADDW       Y10, Y9, Y9
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     Y15, Y9, Y9
+	VPMADDWD     Y15, Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPBROADCASTD (R14)(R11*2), Y10
+	VPSLLD       $0x05, Y10, Y10
+	VPADDD       Y10, Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS (R15), Y11
+	VMULPS       Y11, Y9, Y9
+	VFMADD231PS  Y8, Y9, Y0
+	VPBROADCASTD 32(CX), Y9
+	VPMADDUBSW   Y9, Y4, Y9
+	VPBROADCASTD 36(CX), Y10
+	VPMADDUBSW   Y10, Y5, Y10
+	VPBROADCASTD 40(CX), Y11
+	VPMADDUBSW   Y11, Y6, Y11
+	VPBROADCASTD 44(CX), Y12
+	VPMADDUBSW   Y12, Y7, Y12
+	VPADDW       Y10, Y9, Y9
+	VPADDW       Y12, Y11, Y11
+	VPMADDWD     Y15, Y9, Y9
+	VPMADDWD     Y15, Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPBROADCASTD 4(R14)(R11*2), Y10
+	VPSLLD       $0x05, Y10, Y10
+	VPADDD       Y10, Y9, Y9
+	VCVTDQ2PS    Y9, Y9
+	VBROADCASTSS 4(R15), Y11
+	VMULPS       Y11, Y9, Y9
+	VFMADD231PS  Y8, Y9, Y1
 	VMOVDQU      (BX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y14, Y4, Y4
+	VMOVDQU      320(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
 	VMOVDQU      64(BX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        Y14, Y5, Y5
+	VMOVDQU      320(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
 	VMOVDQU      128(BX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y14, Y6, Y6
+	VMOVDQU      320(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
 	VMOVDQU      192(BX), Y7
-	VMOVUPS      512(BX), Y8
-	VPBROADCASTD (CX), Y9
-	VPMADDUBSW   Y9, Y4, Y9
-	VPBROADCASTD 4(CX), Y10
-	VPMADDUBSW   Y10, Y5, Y10
-	VPBROADCASTD 8(CX), Y11
-	VPMADDUBSW   Y11, Y6, Y11
-	VPBROADCASTD 12(CX), Y12
-	VPMADDUBSW   Y12, Y7, Y12
-	VPADDW       Y10, Y9, Y9
-	VPADDW       Y12, Y11, Y11
-	VPMADDWD     Y15, Y9, Y9
-	VPMADDWD     Y15, Y11, Y11
-	VPADDD       Y11, Y9, Y9
-	VPBROADCASTD (R14)(R11*2), Y10
-	VPSLLD       $0x05, Y10, Y10
-	VPADDD       Y10, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VBROADCASTSS (R15), Y11
-	VMULPS       Y11, Y9, Y9
-	VFMADD231PS  Y8, Y9, Y0
-	VPBROADCASTD 32(CX), Y9
-	VPMADDUBSW   Y9, Y4, Y9
-	VPBROADCASTD 36(CX), Y10
-	VPMADDUBSW   Y10, Y5, Y10
-	VPBROADCASTD 40(CX), Y11
-	VPMADDUBSW   Y11, Y6, Y11
-	VPBROADCASTD 44(CX), Y12
-	VPMADDUBSW   Y12, Y7, Y12
-	VPADDW       Y10, Y9, Y9
-	VPADDW       Y12, Y11, Y11
-	VPMADDWD     Y15, Y9, Y9
-	VPMADDWD     Y15, Y11, Y11
-	VPADDD       Y11, Y9, Y9
-	VPBROADCASTD 4(R14)(R11*2), Y10
-	VPSLLD       $0x05, Y10, Y10
-	VPADDD       Y10, Y9, Y9
-	VCVTDQ2PS    Y9, Y9
-	VBROADCASTSS 4(R15), Y11
-	VMULPS       Y11, Y9, Y9
-	VFMADD231PS  Y8, Y9, Y1
-	VMOVDQU      256(BX), Y4
-	VMOVDQU      320(BX), Y5
-	VMOVDQU      384(BX), Y6
-	VMOVDQU      448(BX), Y7
-	VMOVUPS      576(BX), Y8
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y14, Y7, Y7
+	VMOVDQU      320(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    400(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -6041,11 +7474,29 @@ block0:
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y1
 	LEAQ         (R15)(R11*1), R14
-	VMOVDQU      32(BX), Y4
-	VMOVDQU      96(BX), Y5
-	VMOVDQU      160(BX), Y6
-	VMOVDQU      224(BX), Y7
-	VMOVUPS      544(BX), Y8
+	VPAND        32(BX), Y14, Y4
+	VMOVDQU      288(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VPAND        96(BX), Y14, Y5
+	VMOVDQU      288(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VPAND        160(BX), Y14, Y6
+	VMOVDQU      288(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPAND        224(BX), Y14, Y7
+	VMOVDQU      288(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    392(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -6086,11 +7537,37 @@ block0:
 	VBROADCASTSS 4(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y3
-	VMOVDQU      288(BX), Y4
-	VMOVDQU      352(BX), Y5
-	VMOVDQU      416(BX), Y6
-	VMOVDQU      480(BX), Y7
-	VMOVUPS      608(BX), Y8
+	VMOVDQU      32(BX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y14, Y4, Y4
+	VMOVDQU      352(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VMOVDQU      96(BX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        Y14, Y5, Y5
+	VMOVDQU      352(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VMOVDQU      160(BX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y14, Y6, Y6
+	VMOVDQU      352(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VMOVDQU      224(BX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y14, Y7, Y7
+	VMOVDQU      352(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    408(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -6135,15 +7612,16 @@ block0:
 	VBROADCASTSS 4(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y3
-	ADDQ         $0x00000280, BX
+	ADDQ         $0x000001a0, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
@@ -6154,21 +7632,23 @@ block0:
 	RET
 
 // func linearQ6_KM3AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ6_KM3AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -6181,12 +7661,36 @@ group:
 	PCALIGN $0x40
 
 block0:
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000020, BX
+
+inside0:
 	LEAQ         (R15)(R11*1), R14
-	VMOVDQU      (BX), Y4
-	VMOVDQU      64(BX), Y5
-	VMOVDQU      128(BX), Y6
-	VMOVDQU      192(BX), Y7
-	VMOVUPS      512(BX), Y8
+	VPAND        (BX), Y14, Y4
+	VMOVDQU      256(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VPAND        64(BX), Y14, Y5
+	VMOVDQU      256(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VPAND        128(BX), Y14, Y6
+	VMOVDQU      256(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPAND        192(BX), Y14, Y7
+	VMOVDQU      256(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    384(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -6247,11 +7751,37 @@ block0:
 	VBROADCASTSS 8(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y2
-	VMOVDQU      256(BX), Y4
-	VMOVDQU      320(BX), Y5
-	VMOVDQU      384(BX), Y6
-	VMOVDQU      448(BX), Y7
-	VMOVUPS      576(BX), Y8
+	VMOVDQU      (BX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y14, Y4, Y4
+	VMOVDQU      320(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VMOVDQU      64(BX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        Y14, Y5, Y5
+	VMOVDQU      320(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VMOVDQU      128(BX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y14, Y6, Y6
+	VMOVDQU      320(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VMOVDQU      192(BX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y14, Y7, Y7
+	VMOVDQU      320(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    400(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -6318,16 +7848,17 @@ block0:
 	VBROADCASTSS 8(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y2
-	ADDQ         $0x00000280, BX
+	ADDQ         $0x000001a0, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -6339,12 +7870,36 @@ block0:
 	PCALIGN      $0x40
 
 block1:
+	TESTQ $0x00000007, AX
+	JNZ   inside1
+	MOVQ  BX, SI
+	ADDQ  $0x00000020, BX
+
+inside1:
 	LEAQ         (R15)(R11*1), R14
-	VMOVDQU      32(BX), Y4
-	VMOVDQU      96(BX), Y5
-	VMOVDQU      160(BX), Y6
-	VMOVDQU      224(BX), Y7
-	VMOVUPS      544(BX), Y8
+	VPAND        32(BX), Y14, Y4
+	VMOVDQU      288(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VPAND        96(BX), Y14, Y5
+	VMOVDQU      288(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VPAND        160(BX), Y14, Y6
+	VMOVDQU      288(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPAND        224(BX), Y14, Y7
+	VMOVDQU      288(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    392(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -6405,11 +7960,37 @@ block1:
 	VBROADCASTSS 8(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y2
-	VMOVDQU      288(BX), Y4
-	VMOVDQU      352(BX), Y5
-	VMOVDQU      416(BX), Y6
-	VMOVDQU      480(BX), Y7
-	VMOVUPS      608(BX), Y8
+	VMOVDQU      32(BX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y14, Y4, Y4
+	VMOVDQU      352(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VMOVDQU      96(BX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        Y14, Y5, Y5
+	VMOVDQU      352(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VMOVDQU      160(BX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y14, Y6, Y6
+	VMOVDQU      352(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VMOVDQU      224(BX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y14, Y7, Y7
+	VMOVDQU      352(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    408(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -6476,16 +8057,17 @@ block1:
 	VBROADCASTSS 8(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y2
-	ADDQ         $0x00000280, BX
+	ADDQ         $0x000001a0, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -6495,21 +8077,23 @@ block1:
 	RET
 
 // func linearQ6_KM4AVX2(y *float32, yStride uintptr, q *byte, d *byte, tokens uintptr, w *byte, blocks uintptr, groups uintptr)
-// Requires: AVX, AVX2, FMA3
+// Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ6_KM4AVX2(SB), $160-64
-	MOVQ     y+0(FP), DI
-	MOVQ     yStride+8(FP), SI
-	MOVQ     q+16(FP), R8
-	MOVQ     d+24(FP), R10
-	MOVQ     w+40(FP), R9
-	MOVQ     tokens+32(FP), R11
-	MOVQ     blocks+48(FP), DX
-	MOVQ     groups+56(FP), R13
-	SHLQ     $0x02, R11
-	LEAQ     (R11)(R11*2), R12
-	SHLQ     $0x02, R12
-	VPCMPEQW Y15, Y15, Y15
-	VPSRLW   $0x0f, Y15, Y15
+	MOVQ         y+0(FP), DI
+	MOVQ         q+16(FP), R8
+	MOVQ         d+24(FP), R10
+	MOVQ         w+40(FP), R9
+	MOVQ         tokens+32(FP), R11
+	MOVQ         blocks+48(FP), DX
+	MOVQ         groups+56(FP), R13
+	SHLQ         $0x02, R11
+	LEAQ         (R11)(R11*2), R12
+	SHLQ         $0x02, R12
+	VPCMPEQW     Y15, Y15, Y15
+	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
+	VMOVD        AX, X14
+	VPBROADCASTD X14, Y14
 
 group:
 	MOVQ    R9, BX
@@ -6523,12 +8107,36 @@ group:
 	PCALIGN $0x40
 
 block0:
+	TESTQ $0x00000007, AX
+	JNZ   inside0
+	MOVQ  BX, SI
+	ADDQ  $0x00000020, BX
+
+inside0:
 	LEAQ         (R15)(R11*1), R14
-	VMOVDQU      (BX), Y4
-	VMOVDQU      64(BX), Y5
-	VMOVDQU      128(BX), Y6
-	VMOVDQU      192(BX), Y7
-	VMOVUPS      512(BX), Y8
+	VPAND        (BX), Y14, Y4
+	VMOVDQU      256(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VPAND        64(BX), Y14, Y5
+	VMOVDQU      256(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VPAND        128(BX), Y14, Y6
+	VMOVDQU      256(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPAND        192(BX), Y14, Y7
+	VMOVDQU      256(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    384(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -6609,11 +8217,37 @@ block0:
 	VBROADCASTSS 12(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y3
-	VMOVDQU      256(BX), Y4
-	VMOVDQU      320(BX), Y5
-	VMOVDQU      384(BX), Y6
-	VMOVDQU      448(BX), Y7
-	VMOVUPS      576(BX), Y8
+	VMOVDQU      (BX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y14, Y4, Y4
+	VMOVDQU      320(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VMOVDQU      64(BX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        Y14, Y5, Y5
+	VMOVDQU      320(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VMOVDQU      128(BX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y14, Y6, Y6
+	VMOVDQU      320(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VMOVDQU      192(BX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y14, Y7, Y7
+	VMOVDQU      320(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    400(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    (SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -6702,18 +8336,19 @@ block0:
 	VBROADCASTSS 12(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y3
-	ADDQ         $0x00000280, BX
+	ADDQ         $0x000001a0, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -6726,12 +8361,36 @@ block0:
 	PCALIGN      $0x40
 
 block1:
+	TESTQ $0x00000007, AX
+	JNZ   inside1
+	MOVQ  BX, SI
+	ADDQ  $0x00000020, BX
+
+inside1:
 	LEAQ         (R15)(R11*1), R14
-	VMOVDQU      32(BX), Y4
-	VMOVDQU      96(BX), Y5
-	VMOVDQU      160(BX), Y6
-	VMOVDQU      224(BX), Y7
-	VMOVUPS      544(BX), Y8
+	VPAND        32(BX), Y14, Y4
+	VMOVDQU      288(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VPAND        96(BX), Y14, Y5
+	VMOVDQU      288(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VPAND        160(BX), Y14, Y6
+	VMOVDQU      288(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VPAND        224(BX), Y14, Y7
+	VMOVDQU      288(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    392(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD (CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 4(CX), Y10
@@ -6812,11 +8471,37 @@ block1:
 	VBROADCASTSS 12(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y3
-	VMOVDQU      288(BX), Y4
-	VMOVDQU      352(BX), Y5
-	VMOVDQU      416(BX), Y6
-	VMOVDQU      480(BX), Y7
-	VMOVUPS      608(BX), Y8
+	VMOVDQU      32(BX), Y4
+	VPSRLW       $0x04, Y4, Y4
+	VPAND        Y14, Y4, Y4
+	VMOVDQU      352(BX), Y9
+	VPSLLD       $0x04, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y4, Y4
+	VMOVDQU      96(BX), Y5
+	VPSRLW       $0x04, Y5, Y5
+	VPAND        Y14, Y5, Y5
+	VMOVDQU      352(BX), Y9
+	VPSLLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y5, Y5
+	VMOVDQU      160(BX), Y6
+	VPSRLW       $0x04, Y6, Y6
+	VPAND        Y14, Y6, Y6
+	VMOVDQU      352(BX), Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y6, Y6
+	VMOVDQU      224(BX), Y7
+	VPSRLW       $0x04, Y7, Y7
+	VPAND        Y14, Y7, Y7
+	VMOVDQU      352(BX), Y9
+	VPSRLD       $0x02, Y9, Y9
+	VPAND        constants<>+416(SB), Y9, Y9
+	VPOR         Y9, Y7, Y7
+	VPMOVSXBD    408(BX), Y8
+	VCVTDQ2PS    Y8, Y8
+	VCVTPH2PS    16(SI), Y9
+	VMULPS       Y9, Y8, Y8
 	VPBROADCASTD 16(CX), Y9
 	VPMADDUBSW   Y9, Y4, Y9
 	VPBROADCASTD 20(CX), Y10
@@ -6905,18 +8590,19 @@ block1:
 	VBROADCASTSS 12(R15), Y11
 	VMULPS       Y11, Y9, Y9
 	VFMADD231PS  Y8, Y9, Y3
-	ADDQ         $0x00000280, BX
+	ADDQ         $0x000001a0, BX
 	ADDQ         R12, CX
 	ADDQ         R12, R15
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -6929,7 +8615,6 @@ block1:
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ8_0M1AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -6941,6 +8626,7 @@ TEXT ·linearQ8_0M1AVX2(SB), $160-64
 	SHLQ         $0x02, R12
 	VPCMPEQW     Y15, Y15, Y15
 	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
 	MOVL         $0x80808080, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -7097,6 +8783,7 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y1, 32(CX)
 	MOVQ         BX, R9
@@ -7110,7 +8797,6 @@ block0:
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ8_0M2AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -7122,6 +8808,7 @@ TEXT ·linearQ8_0M2AVX2(SB), $160-64
 	SHLQ         $0x02, R12
 	VPCMPEQW     Y15, Y15, Y15
 	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
 	MOVL         $0x80808080, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -7366,9 +9053,10 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
@@ -7382,7 +9070,6 @@ block0:
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ8_0M3AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -7394,6 +9081,7 @@ TEXT ·linearQ8_0M3AVX2(SB), $160-64
 	SHLQ         $0x02, R12
 	VPCMPEQW     Y15, Y15, Y15
 	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
 	MOVL         $0x80808080, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -7569,10 +9257,11 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -7744,10 +9433,11 @@ block1:
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI
@@ -7760,7 +9450,6 @@ block1:
 // Requires: AVX, AVX2, F16C, FMA3
 TEXT ·linearQ8_0M4AVX2(SB), $160-64
 	MOVQ         y+0(FP), DI
-	MOVQ         yStride+8(FP), SI
 	MOVQ         q+16(FP), R8
 	MOVQ         d+24(FP), R10
 	MOVQ         w+40(FP), R9
@@ -7772,6 +9461,7 @@ TEXT ·linearQ8_0M4AVX2(SB), $160-64
 	SHLQ         $0x02, R12
 	VPCMPEQW     Y15, Y15, Y15
 	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x0f0f0f0f, AX
 	MOVL         $0x80808080, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -7991,12 +9681,13 @@ block0:
 	DECQ         AX
 	JNZ          block0
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, (CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, (CX)
 	MOVQ         R9, BX
 	MOVQ         R8, CX
@@ -8212,12 +9903,13 @@ block1:
 	DECQ         AX
 	JNZ          block1
 	MOVQ         DI, CX
+	MOVQ         yStride+8(FP), AX
 	VMOVUPS      Y0, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y1, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y2, 32(CX)
-	ADDQ         SI, CX
+	ADDQ         AX, CX
 	VMOVUPS      Y3, 32(CX)
 	MOVQ         BX, R9
 	ADDQ         $0x00000040, DI

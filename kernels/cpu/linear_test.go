@@ -225,7 +225,8 @@ func TestPackedBytes(t *testing.T) {
 		want    int // 0 for an error
 	}{
 		{graph.Q4_1, 16, 32, 320}, {graph.Q4_1, 17, 64, 1280}, {graph.Q4_0, 16, 32, 288}, {graph.Q4_0, 16, 64, 576},
-		{graph.Q8_0, 32, 64, 2176}, {graph.Q4_K, 16, 256, 3072}, {graph.Q6_K, 1, 256, 5120}, {graph.F16, 16, 1, 64}, {graph.F32, 16, 3, 192},
+		{graph.Q8_0, 32, 64, 2176}, {graph.Q4_K, 16, 256, 2368}, {graph.Q5_0, 16, 32, 352},
+		{graph.Q5_1, 16, 32, 384}, {graph.Q5_K, 16, 256, 2880}, {graph.Q6_K, 1, 256, 3360}, {graph.F16, 16, 1, 64}, {graph.F32, 16, 3, 192},
 		{graph.Q4_1, 16, 48, 0}, {graph.Q4_K, 16, 128, 0}, {graph.I32, 16, 32, 0}, {graph.Invalid, 1, 32, 0}, {graph.F32, 0, 32, 0},
 		{graph.F32, 1, 0, 0}, {graph.DType(200), 1, 32, 0},
 	} {

@@ -100,23 +100,39 @@ DATA constants<>+368(SB)/4, $0x00000010
 DATA constants<>+372(SB)/4, $0x00000010
 DATA constants<>+376(SB)/4, $0x00000010
 DATA constants<>+380(SB)/4, $0x00000010
-DATA constants<>+384(SB)/4, $0x00000000
-DATA constants<>+388(SB)/4, $0x00000001
-DATA constants<>+392(SB)/4, $0x00000002
-DATA constants<>+396(SB)/4, $0x00000003
-DATA constants<>+400(SB)/4, $0x00000004
-DATA constants<>+404(SB)/4, $0x00000005
-DATA constants<>+408(SB)/4, $0x00000006
-DATA constants<>+412(SB)/4, $0x00000007
-DATA constants<>+416(SB)/4, $0x00000008
-DATA constants<>+420(SB)/4, $0x00000009
-DATA constants<>+424(SB)/4, $0x0000000a
-DATA constants<>+428(SB)/4, $0x0000000b
-DATA constants<>+432(SB)/4, $0x0000000c
-DATA constants<>+436(SB)/4, $0x0000000d
-DATA constants<>+440(SB)/4, $0x0000000e
-DATA constants<>+444(SB)/4, $0x0000000f
-GLOBL constants<>(SB), RODATA|NOPTR, $448
+DATA constants<>+384(SB)/4, $0x10101010
+DATA constants<>+388(SB)/4, $0x10101010
+DATA constants<>+392(SB)/4, $0x10101010
+DATA constants<>+396(SB)/4, $0x10101010
+DATA constants<>+400(SB)/4, $0x10101010
+DATA constants<>+404(SB)/4, $0x10101010
+DATA constants<>+408(SB)/4, $0x10101010
+DATA constants<>+412(SB)/4, $0x10101010
+DATA constants<>+416(SB)/4, $0x30303030
+DATA constants<>+420(SB)/4, $0x30303030
+DATA constants<>+424(SB)/4, $0x30303030
+DATA constants<>+428(SB)/4, $0x30303030
+DATA constants<>+432(SB)/4, $0x30303030
+DATA constants<>+436(SB)/4, $0x30303030
+DATA constants<>+440(SB)/4, $0x30303030
+DATA constants<>+444(SB)/4, $0x30303030
+DATA constants<>+448(SB)/4, $0x00000000
+DATA constants<>+452(SB)/4, $0x00000001
+DATA constants<>+456(SB)/4, $0x00000002
+DATA constants<>+460(SB)/4, $0x00000003
+DATA constants<>+464(SB)/4, $0x00000004
+DATA constants<>+468(SB)/4, $0x00000005
+DATA constants<>+472(SB)/4, $0x00000006
+DATA constants<>+476(SB)/4, $0x00000007
+DATA constants<>+480(SB)/4, $0x00000008
+DATA constants<>+484(SB)/4, $0x00000009
+DATA constants<>+488(SB)/4, $0x0000000a
+DATA constants<>+492(SB)/4, $0x0000000b
+DATA constants<>+496(SB)/4, $0x0000000c
+DATA constants<>+500(SB)/4, $0x0000000d
+DATA constants<>+504(SB)/4, $0x0000000e
+DATA constants<>+508(SB)/4, $0x0000000f
+GLOBL constants<>(SB), RODATA|NOPTR, $512
 
 // func addAVX2(dst *float32, x *float32, y *float32, n uintptr)
 // Requires: AVX
