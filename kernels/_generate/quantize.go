@@ -150,6 +150,48 @@ func quantize(a asm) {
 	a.VMOVDQU(in[0], at(q, 0))
 	sums()
 	end()
+	a.transpose8()
+}
+
+// transpose8 emits the float tile of 8 tokens: 8 x 8 values at a time.
+func (a asm) transpose8() {
+	tile, x, stride, k, x3, x6 := reg.RDI, reg.RSI, reg.RDX, reg.RCX, reg.R8, reg.R9
+	a.function("transpose8AVX2", "tile *byte, x *float32, stride, k uintptr",
+		"writes 8 rows of k values, a multiple of 8, as k rows of 8. stride is in\nbytes.")
+	a.load("tile", tile, "x", x, "stride", stride, "k", k)
+	a.LEAQ(operand.Mem{Base: stride, Index: stride, Scale: 2}, x3)
+	a.LEAQ(operand.Mem{Base: x, Index: x3, Scale: 2}, x6)
+	a.ADDQ(x, x3)
+	v := vectors(256)
+	in, mixed := v[:8], v[8:]
+	a.align()
+	a.Label("loop")
+	for i, r := range in {
+		a.VMOVUPS(row([]reg.Register{x, x3, x6}[i/3], stride, i%3, 0), r)
+	}
+	for i := 0; i < 8; i += 2 { // pairs of rows
+		a.VUNPCKLPS(in[i+1], in[i], mixed[i])
+		a.VUNPCKHPS(in[i+1], in[i], mixed[i+1])
+	}
+	for i := 0; i < 8; i += 4 { // in[i+j]: column j, and 4+j, of the rows i … i+3
+		for j := range 2 {
+			a.VSHUFPS(operand.Imm(0x44), mixed[i+2+j], mixed[i+j], in[i+2*j])
+			a.VSHUFPS(operand.Imm(0xee), mixed[i+2+j], mixed[i+j], in[i+2*j+1])
+		}
+	}
+	for j := range 4 {
+		a.VPERM2F128(operand.Imm(0x20), in[4+j], in[j], mixed[0])
+		a.VPERM2F128(operand.Imm(0x31), in[4+j], in[j], mixed[1])
+		a.VMOVUPS(mixed[0], at(tile, 32*j))
+		a.VMOVUPS(mixed[1], at(tile, 32*(4+j)))
+	}
+	for _, r := range []reg.Register{x, x3, x6} {
+		a.add(32, r)
+	}
+	a.add(256, tile)
+	a.SUBQ(operand.U32(8), k)
+	a.JNZ(operand.LabelRef("loop"))
+	a.ret()
 }
 
 // maxLanes sets the low lane of X0 to the largest of Y0's unsigned lanes. X1 is

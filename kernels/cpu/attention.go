@@ -50,8 +50,7 @@ func (k *Kernels) StoreK(block []byte, t graph.DType, dim, slot int, v []float32
 		n := min(len(v), len(buf)/2)
 		k.toF16(buf[:2*n], v[:n])
 		for i := range n {
-			block[2*(i*BlockSlots+slot)] = buf[2*i]
-			block[2*(i*BlockSlots+slot)+1] = buf[2*i+1]
+			binary.LittleEndian.PutUint16(block[2*(i*BlockSlots+slot):], binary.LittleEndian.Uint16(buf[2*i:]))
 		}
 		if v = v[n:]; len(v) > 0 {
 			block = block[2*n*BlockSlots:]

@@ -8,6 +8,8 @@ func (k *Kernels) quantize(tile []byte, x []float32, stride, kdim, m int) {
 	genericQuantize(tile, x, stride, kdim, m)
 }
 
+func (k *Kernels) transpose8(tile []byte, x []float32, stride, kdim int) (done int) { return 0 }
+
 func (k *Kernels) linear(y []float32, stride int, tile []byte, m int, w *Matrix, f *format, g0, g1 int) {
 	genericLinear(y, stride, tile, m, w, f, g0, g1)
 }

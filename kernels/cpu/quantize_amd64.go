@@ -15,3 +15,9 @@ func quantizeAVX512(q *byte, d *byte, x *float32, blocks uintptr, tokens uintptr
 //
 //go:noescape
 func quantizeAVX2(q *byte, d *byte, x *float32, blocks uintptr, tokens uintptr)
+
+// transpose8AVX2 writes 8 rows of k values, a multiple of 8, as k rows of 8. stride is in
+// bytes.
+//
+//go:noescape
+func transpose8AVX2(tile *byte, x *float32, stride uintptr, k uintptr)

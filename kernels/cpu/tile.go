@@ -48,10 +48,14 @@ func (k *Kernels) Quantize(tile []byte, x []float32, stride, kdim, m int) {
 func (k *Kernels) FloatTile(tile []byte, x []float32, stride, kdim, m int) {
 	checkTile(len(x), stride, kdim, m)
 	need("FloatTile tile", len(tile), FloatTileBytes(kdim, m))
+	done := 0
+	if m == MaxTile {
+		done = k.transpose8(tile, x, stride, kdim)
+	}
 	for t := range m {
 		row, out := x[t*stride:][:kdim], tile[4*t:]
-		for i, v := range row {
-			binary.LittleEndian.PutUint32(out[4*m*i:], math.Float32bits(v))
+		for i := done; i < kdim; i++ {
+			binary.LittleEndian.PutUint32(out[4*m*i:], math.Float32bits(row[i]))
 		}
 	}
 }

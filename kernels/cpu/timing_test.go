@@ -140,7 +140,7 @@ func BenchmarkGEMM(b *testing.B) {
 func BenchmarkVectors(b *testing.B) {
 	const n = 1536
 	x, y, w, dst := normals(newRand(1), make([]float32, n), 1), normals(newRand(2), make([]float32, n), 1), make([]float32, n), make([]float32, n)
-	tile := aligned(TileBytes(n, MaxTile))
+	tile, keys := aligned(FloatTileBytes(n, MaxTile)), aligned(KVBytes(graph.F16, n))
 	for _, c := range []struct {
 		name string
 		run  func(k *Kernels)
@@ -151,6 +151,7 @@ func BenchmarkVectors(b *testing.B) {
 		{"SiLUMul", func(k *Kernels) { k.SiLUMul(dst, x, y) }},
 		{"RoPE", func(k *Kernels) { k.RoPE(dst, n/64, 64, x[:32], y[:32], false) }},
 		{"ArgMax", func(k *Kernels) { k.ArgMax(x) }},
+		{"StoreK", func(k *Kernels) { k.StoreK(keys, graph.F16, n, 5, x) }},
 		{"FloatTile", func(k *Kernels) { k.FloatTile(tile, x, n/8, n/8, 8) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
