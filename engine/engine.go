@@ -88,8 +88,10 @@ type Stats struct {
 	Running          int           // sequences in the batch
 	BlocksTotal      int           // KV blocks of the pool
 	BlocksUsed       int           // KV blocks held by sequences
+	BlocksCached     int           // KV blocks kept for their contents
 	Steps            uint64        // forward passes run
 	PromptTokens     uint64        // prompt tokens prefilled
+	CachedTokens     uint64        // prompt tokens found computed
 	CompletionTokens uint64        // tokens made
 	Cancelled        uint64        // requests whose client left
 	LastStepAge      time.Duration // since the loop last made progress; 0 when idle

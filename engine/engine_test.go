@@ -136,6 +136,34 @@ func TestCompanyDoesNotMatter(t *testing.T) {
 	}
 }
 
+// TestPrefixCache: a prompt whose beginning is known starts behind it and gives
+// what it gives on a fresh engine.
+func TestPrefixCache(t *testing.T) {
+	long := make([]int32, 150)
+	for i := range long {
+		long[i] = int32(3 + i*7%250)
+	}
+	request := Request{Tokens: long, MaxTokens: 30, Params: greedy}
+	want, _ := generate(t, open(t, Config{}, nil), request)
+
+	e := open(t, Config{}, nil)
+	for _, n := range []int{100, 150, 150} { // blocks of 32: nothing, then 96, then 128 are known
+		g, err := e.Generate(t.Context(), Request{Tokens: long[:n], MaxTokens: 30, Params: greedy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := result(g)
+		g.Close()
+		if n == 150 && (err != nil || got != want) {
+			t.Errorf("%q (%v), fresh %q", got, err, want)
+		}
+		waitIdle(t, e)
+	}
+	if s := e.Stats(); s.CachedTokens != 96+128 || s.BlocksCached == 0 {
+		t.Errorf("%d tokens were found, %d blocks are kept", s.CachedTokens, s.BlocksCached)
+	}
+}
+
 // waitIdle waits for the loop to hold nothing.
 func waitIdle(t *testing.T, e *Engine) Stats {
 	t.Helper()

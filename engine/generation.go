@@ -25,6 +25,7 @@ type Generation struct {
 
 	mu     sync.Mutex
 	tokens []int32 // drawn and not yet read by Next
+	cached int     // prompt tokens found computed
 	reason scheduler.Reason
 	err    error
 	more   chan struct{} // holds a token when there is something to read
@@ -90,7 +91,7 @@ func (g *Generation) push(token int32, why scheduler.Reason) {
 	g.ended = why != scheduler.None
 	g.mu.Lock()
 	g.tokens = append(g.tokens, token)
-	g.reason = why
+	g.reason, g.cached = why, g.seq.Cached
 	g.mu.Unlock()
 	g.signal()
 }
@@ -176,6 +177,7 @@ func (g *Generation) take() (token int32, ok bool, reason scheduler.Reason, err 
 	}
 	token = g.tokens[0]
 	g.tokens = g.tokens[1:]
+	g.usage.CachedTokens = g.cached
 	if len(g.tokens) == 0 {
 		reason = g.reason
 	}

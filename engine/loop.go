@@ -30,6 +30,7 @@ type loop struct {
 	prog  device.Program
 	opts  device.Options
 	pool  *kvcache.Pool
+	root  kvcache.Root // of all sequences, until tenants have their own
 	sched *scheduler.Scheduler
 	live  []*Generation // accepted and not ended
 	step  stepInput
@@ -48,10 +49,11 @@ type loop struct {
 	seen     Stats
 }
 
-func newLoop(prog device.Program, o device.Options) *loop {
+func newLoop(prog device.Program, o device.Options, identity kvcache.Hash) *loop {
 	pool := kvcache.NewPool(prog.Pool().Blocks())
+	root, _ := pool.Root(identity) // the first always has room
 	return &loop{
-		prog: prog, opts: o, pool: pool,
+		prog: prog, opts: o, pool: pool, root: root,
 		sched: scheduler.New(pool, o.MaxRows),
 		wake:  make(chan struct{}, 1),
 		done:  make(chan struct{}),
@@ -110,6 +112,7 @@ func (l *loop) receive() (quit bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, g := range l.inbox {
+		g.seq.Root = l.root
 		if err := l.sched.Add(&g.seq); err != nil {
 			g.end(scheduler.Failed, err)
 			l.queued--
@@ -159,7 +162,7 @@ func (l *loop) compute(in *device.StepInput) (*device.Output, error) {
 // deliver hands the step's tokens to their generations and drops those that
 // have ended.
 func (l *loop) deliver(batch []scheduler.Item) {
-	prompt, made := 0, 0
+	prompt, cached, made := 0, 0, 0
 	for _, it := range batch {
 		q, g := it.Seq, owner(it.Seq)
 		if q.Computed-it.Tokens < g.usage.PromptTokens {
@@ -169,6 +172,9 @@ func (l *loop) deliver(batch []scheduler.Item) {
 		case q.Reason == scheduler.Failed:
 			g.end(scheduler.Failed, fmt.Errorf("%w: no number among the logits", ErrDevice))
 		case it.Logits:
+			if q.Computed-it.Tokens < g.usage.PromptTokens {
+				cached += q.Cached
+			}
 			g.push(q.Tokens[len(q.Tokens)-1], q.Reason)
 			made++
 		}
@@ -176,6 +182,7 @@ func (l *loop) deliver(batch []scheduler.Item) {
 	l.mu.Lock()
 	l.seen.Steps++
 	l.seen.PromptTokens += uint64(prompt)
+	l.seen.CachedTokens += uint64(cached)
 	l.seen.CompletionTokens += uint64(made)
 	l.mu.Unlock()
 	l.sweep()
@@ -236,7 +243,7 @@ func (l *loop) publish() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen.Waiting, l.seen.Running = l.sched.Waiting(), l.sched.Running()
-	l.seen.BlocksUsed = l.pool.Total() - l.pool.Free()
+	l.seen.BlocksUsed, l.seen.BlocksCached = l.pool.Total()-l.pool.Free(), l.pool.Cached()
 	l.queued = l.seen.Waiting + len(l.inbox)
 }
 

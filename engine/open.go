@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-run/holdfast/chat"
@@ -120,6 +121,7 @@ type Engine struct {
 	tokenizer *tokenizer.Tokenizer
 	template  *chat.Template // nil if the model has none
 	loop      *loop
+	measured  atomic.Uint64 // runs of Measure, which seed its prompts
 }
 
 // Open loads a model and starts its step loop. The caller closes the engine.
@@ -143,7 +145,7 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 	if e.tokenizer.VocabSize() > l.graph.Vocab {
 		return fmt.Errorf("engine: %s: the tokenizer has %d tokens, the model %d", l.file.Path(), e.tokenizer.VocabSize(), l.graph.Vocab)
 	}
-	if e.template, err = modelTemplate(l.file.Meta(), e.tokenizer); err != nil {
+	if e.template, err = chat.FromMetadata(l.file.Meta(), e.tokenizer); err != nil {
 		return err
 	}
 	if cfg.Progress != nil {
@@ -169,22 +171,9 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 	}
 	e.info.Class = prog.Class()
 	e.info.Identity = l.identity(digest, e.tokenizer, e.info.Class)
-	e.loop = newLoop(prog, l.opts)
+	e.loop = newLoop(prog, l.opts, e.info.Identity.Root())
 	go e.loop.run()
 	return nil
-}
-
-// modelTemplate compiles the chat template of the model file, if there is one.
-func modelTemplate(m *weights.Metadata, tok *tokenizer.Tokenizer) (*chat.Template, error) {
-	const key = "tokenizer.chat_template"
-	if !m.Has(key) {
-		return nil, nil
-	}
-	src, err := m.String(key)
-	if err != nil {
-		return nil, err
-	}
-	return chat.Compile(src, tok)
 }
 
 // Close stops the loop, ends what still runs with ErrStopped and frees the

@@ -5,7 +5,8 @@
 // Policy: sequences that decode come first, one token each, so that a prompt
 // never stalls a stream; what is left of the token budget goes to prompts, in
 // chunks, in order of arrival. A sequence is admitted when a row and the blocks
-// of its prompt are free. When a running sequence needs a block and there is
+// of its prompt are free; it starts behind the longest prefix that the pool
+// still knows. When a running sequence needs a block and there is
 // none, the youngest running one gives its blocks back and is computed again
 // later; numerics classes make the second run equal to the first.
 package scheduler
@@ -18,12 +19,15 @@ import (
 // BlockTokens is how many positions a block holds.
 const BlockTokens = 32
 
-// Blocks is the block pool, as the scheduler needs it.
+// Blocks is the block pool, as the scheduler needs it; kvcache.Pool says what
+// the methods promise.
 type Blocks interface {
 	Total() int
-	Free() int
+	Free() int // what Alloc can give, blocks kept for their contents included
 	Alloc() (block int32, ok bool)
 	Release(block int32)
+	Match(dst []int32, root int32, tokens []int32) []int32
+	Seal(root int32, blocks []int32, i int, tokens []int32) (changed bool)
 }
 
 // ErrNeverFits is returned by Add for a sequence that does not fit the pool
@@ -117,10 +121,21 @@ func (s *Scheduler) prefill(q *Sequence, left int) int {
 	return n
 }
 
-// admit gives q a row if the blocks of all its present tokens are free now.
+// admit gives q a row, and the blocks of the prefix that is known, if the blocks
+// of all its present tokens can be had now. At least the last token is computed
+// again: its logits are needed.
 func (s *Scheduler) admit(q *Sequence) bool {
-	if len(s.rows) == 0 || s.blocks.Free() < blocksFor(len(q.Tokens)) {
+	if len(s.rows) == 0 {
 		return false
+	}
+	q.Blocks = s.blocks.Match(q.Blocks[:0], q.Root, q.Tokens[:len(q.Tokens)-1])
+	if s.blocks.Free() < blocksFor(len(q.Tokens))-len(q.Blocks) {
+		s.giveBack(q)
+		return false
+	}
+	q.sealed, q.Computed = len(q.Blocks), len(q.Blocks)*BlockTokens
+	if q.Preempted == 0 {
+		q.Cached = q.Computed
 	}
 	q.Row = s.rows[len(s.rows)-1]
 	s.rows = s.rows[:len(s.rows)-1]
@@ -156,11 +171,16 @@ func (s *Scheduler) preempt(q *Sequence) {
 	s.waiting = slices.Insert(s.waiting, 0, q)
 }
 
-func (s *Scheduler) release(q *Sequence) {
-	for _, b := range q.Blocks {
+// giveBack releases all of q's blocks, the last first.
+func (s *Scheduler) giveBack(q *Sequence) {
+	for _, b := range slices.Backward(q.Blocks) {
 		s.blocks.Release(b)
 	}
-	q.Blocks, q.Sent = q.Blocks[:0], 0
+	q.Blocks, q.Sent, q.sealed = q.Blocks[:0], 0, 0
+}
+
+func (s *Scheduler) release(q *Sequence) {
+	s.giveBack(q)
 	s.rows = append(s.rows, q.Row)
 	s.running = slices.DeleteFunc(s.running, func(r *Sequence) bool { return r == q })
 }
@@ -175,6 +195,17 @@ func (s *Scheduler) finish(q *Sequence, why Reason) {
 		return
 	}
 	q.State, q.Reason = Finished, why
+}
+
+// seal lets others find the blocks of q that are full and computed. It is called
+// when q has drawn a token, so that nothing whose logits came out as NaN is
+// ever shared.
+func (s *Scheduler) seal(q *Sequence) {
+	for ; q.sealed < q.Computed/BlockTokens; q.sealed++ {
+		if s.blocks.Seal(q.Root, q.Blocks, q.sealed, q.Tokens) {
+			q.Sent = min(q.Sent, q.sealed) // the device must hear of the change
+		}
+	}
 }
 
 // Apply takes the tokens drawn for the batch's items that asked for logits, in
@@ -201,6 +232,7 @@ func (s *Scheduler) Apply(batch []Item, drawn []int32) {
 			s.finish(q, Failed)
 			continue
 		}
+		s.seal(q)
 		q.Tokens = append(q.Tokens, token)
 		switch {
 		case slices.Contains(q.Stop, token):

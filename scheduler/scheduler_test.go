@@ -24,7 +24,8 @@ func (w *world) name(q *scheduler.Sequence) string { return q.Owner.(string) }
 // TestScripts runs the scripts of testdata; -rewrite writes their output anew.
 //
 //	new blocks=4 rows=2            a pool and a scheduler
-//	add a prompt=5 max=10          queue a sequence; token 9 stops it
+//	add a prompt=5 max=10 [like=b] queue a sequence; token 9 stops it; its
+//	                               prompt is its own, or begins like b's
 //	step tokens=8 [draw=9]         schedule, print the batch, apply (token 1 is drawn, or draw)
 //	cancel a
 func TestScripts(t *testing.T) {
@@ -44,7 +45,13 @@ func TestScripts(t *testing.T) {
 				name, prompt, most := d.CmdArgs[0].Key, 0, 0
 				d.ScanArgs(t, "prompt", &prompt)
 				d.ScanArgs(t, "max", &most)
-				q := &scheduler.Sequence{Owner: name, Tokens: make([]int32, prompt), MaxLen: most, Stop: []int32{9}}
+				like := name
+				d.MaybeScanArgs(t, "like", &like)
+				tokens := make([]int32, prompt)
+				for i := range tokens {
+					tokens[i] = 100 + int32(like[0])
+				}
+				q := &scheduler.Sequence{Owner: name, Tokens: tokens, MaxLen: most, Stop: []int32{9}}
 				if err := w.sched.Add(q); err != nil {
 					return err.Error() + "\n"
 				}
@@ -90,12 +97,15 @@ func (w *world) print(out *strings.Builder) {
 	for _, n := range w.names {
 		q := w.seqs[n]
 		fmt.Fprintf(out, "%s: %s%s, %d of %d computed, blocks %v", n, states[q.State], reasons[q.Reason], q.Computed, len(q.Tokens), q.Blocks)
+		if q.Cached > 0 {
+			fmt.Fprintf(out, ", %d cached", q.Cached)
+		}
 		if q.Preempted > 0 {
 			fmt.Fprintf(out, ", preempted %d", q.Preempted)
 		}
 		fmt.Fprintln(out)
 	}
-	fmt.Fprintf(out, "free %d of %d; %d waiting, %d running\n", w.pool.Free(), w.pool.Total(), w.sched.Waiting(), w.sched.Running())
+	fmt.Fprintf(out, "free %d of %d, %d of them cached; %d waiting, %d running\n", w.pool.Free(), w.pool.Total(), w.pool.Cached(), w.sched.Waiting(), w.sched.Running())
 }
 
 // TestSteadyStateAllocatesNothing pins the hot path: decode steps of a full batch.

@@ -29,17 +29,21 @@ type Sequence struct {
 	Tokens []int32 // the prompt, then what was drawn
 	MaxLen int     // most tokens, prompt included; more than the prompt has
 	Stop   []int32 // token IDs that end the sequence
+	Root   int32   // identity under which its blocks may be shared
 	Owner  any     // the caller's, to find its own again
 
 	State    State
 	Reason   Reason
 	Computed int     // tokens whose KV is in the blocks
+	Cached   int     // of them, tokens found computed when it was first admitted
 	Blocks   []int32 // block table: position p is in Blocks[p/BlockTokens]
 	Row      int32   // row of the device's block table while Running
 
 	// Sent is how many of Blocks the device's table knows; the engine sends
 	// the rest as a diff with the next step and moves it.
 	Sent int
+	// sealed is how many of Blocks others may find.
+	sealed int
 	// Preempted counts how often the sequence gave its blocks back to run again.
 	Preempted int
 }

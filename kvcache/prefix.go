@@ -1,0 +1,84 @@
+package kvcache
+
+import "fmt"
+
+// Root is an identity under which blocks are indexed: first blocks of different
+// roots never match. It stands for the parent of a sequence's first block.
+type Root = int32
+
+// maxRoots bounds the identities that one pool knows: tenants and adapters.
+const maxRoots = 1 << 16
+
+// Root returns the pool's name for an identity. ok is false when there are too
+// many; such a sequence runs without the prefix index.
+func (p *Pool) Root(identity Hash) (r Root, ok bool) {
+	n, ok := p.index.roots[identity]
+	if !ok {
+		if len(p.index.roots) == maxRoots {
+			return 0, false
+		}
+		n = int32(len(p.index.roots))
+		p.index.roots[identity] = n
+	}
+	return n, true
+}
+
+// firstParent is the index's parent of the first block of a root.
+func firstParent(r Root) int32 { return ^r }
+
+// Match appends to dst the blocks that hold the longest prefix of tokens, in
+// whole blocks, each with a reference for the caller.
+func (p *Pool) Match(dst []int32, r Root, tokens []int32) []int32 {
+	parent := firstParent(r)
+	for ; len(tokens) >= BlockTokens; tokens = tokens[BlockTokens:] {
+		ids := tokens[:BlockTokens]
+		b := p.index.find(parent, ids, hashOf(parent, ids))
+		if b == none {
+			break
+		}
+		p.take(b)
+		dst = append(dst, b)
+		parent = b
+	}
+	return dst
+}
+
+// take adds a reference to an indexed block.
+func (p *Pool) take(b int32) {
+	e := &p.blocks[b]
+	if e.refs == 0 {
+		p.unlink(b)
+	}
+	e.refs++
+}
+
+// Seal indexes the i-th block of a sequence, now that its KV is computed: blocks
+// are the sequence's, held by the caller and sealed up to i, and tokens all its
+// token IDs, at least (i+1)·BlockTokens of them. If the same contents are indexed
+// already, the sequence changes to that block and gives its own back: blocks[i]
+// is then another, and Seal returns true.
+func (p *Pool) Seal(r Root, blocks []int32, i int, tokens []int32) (changed bool) {
+	b, parent := blocks[i], firstParent(r)
+	if p.blocks[b].refs <= 0 {
+		panic(fmt.Sprintf("kvcache: BUG: seal of unused block %d", b))
+	}
+	if i > 0 {
+		parent = blocks[i-1]
+	}
+	if p.index.has(b) || parent >= 0 && !p.index.has(parent) {
+		panic(fmt.Sprintf("kvcache: BUG: seal of block %d, which is sealed, or before its parent", b))
+	}
+	ids := tokens[i*BlockTokens : (i+1)*BlockTokens]
+	hash := hashOf(parent, ids)
+	if same := p.index.find(parent, ids, hash); same != none {
+		p.take(same)
+		p.Release(b)
+		blocks[i] = same
+		return true
+	}
+	p.index.add(b, parent, ids, hash)
+	if parent >= 0 {
+		p.blocks[parent].children++
+	}
+	return false
+}
