@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/num"
 )
 
 func unsafePointer(b []byte) unsafe.Pointer { return unsafe.Pointer(&b[0]) }
@@ -195,6 +196,41 @@ func TestAttendSpecial(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAttendWeights reads the weights one by one, with V the identity, from
+// scores at the edges of exp2's domain.
+func TestAttendWeights(t *testing.T) {
+	const dim = ChunkSlots
+	scores := []float32{0, float32(math.Copysign(0, -1)), -126, -125.99999, -126.00001, -127, -1e30, -0.5, -0.49999997, -1.5, -125.5, -1e-30, -88.3, -64}
+	c := chunkOf(newRand(1), graph.F32, dim, 0, ChunkSlots)
+	q := make([]float32, dim)
+	q[0] = 1
+	for j := range ChunkSlots {
+		k, v := unsafe.Slice((*float32)(c.K[j/BlockSlots]), dim*BlockSlots), unsafe.Slice((*float32)(c.V[j/BlockSlots]), dim*BlockSlots)
+		k[j%BlockSlots] = scores[j%len(scores)]
+		clear(v[j%BlockSlots*dim:][:dim])
+		v[j%BlockSlots*dim+j] = 1
+	}
+	forTiers(t, func(t *testing.T, k *Kernels) {
+		m, _, acc := attend(t, k, c, q, 1, []int32{0}, []int32{ChunkSlots})
+		equal(t, "m", m, []float32{0})
+		for j, p := range acc {
+			if want := num.Exp2f32(scores[j%len(scores)]); !same(p, want) {
+				t.Fatalf("the weight of score %v is %v, want %v", scores[j%len(scores)], p, want)
+			}
+		}
+	})
+	// All scores vanish to -0: their maximum is given as +0.
+	q[0], q[dim-1] = 0, 1e-30
+	for j := range ChunkSlots {
+		k := unsafe.Slice((*float32)(c.K[j/BlockSlots]), dim*BlockSlots)
+		k[(dim-1)*BlockSlots+j%BlockSlots] = -1e-30
+	}
+	forTiers(t, func(t *testing.T, k *Kernels) {
+		m, l, _ := attend(t, k, c, q, 1, []int32{0}, []int32{ChunkSlots})
+		equal(t, "m and l", []float32{m[0], l[0]}, []float32{0, ChunkSlots})
+	})
 }
 
 // TestMergeChunk merges chunks and compares with one softmax in float64.

@@ -58,6 +58,11 @@ func activations(m, k, stride int, seed uint64) []float32 {
 					p[i] = float32(rng.IntN(253)-126) / 2
 				}
 				p[0] = 127
+			case 7: // within a rounding of q + 1/2, so that x·r differs from x/d
+				for i := range p {
+					p[i] = float32((float64(rng.IntN(253)-126) + 0.5) * 5.3 / 127)
+				}
+				p[len(p)-1] = 5.3
 			}
 		}
 	}

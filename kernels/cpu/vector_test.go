@@ -115,6 +115,16 @@ func TestRMSNorm(t *testing.T) {
 			}
 		}
 	})
+	// Many sums, for the order of the additions to show.
+	forTiers(t, func(t *testing.T, k *Kernels) {
+		for seed := range uint64(200) {
+			x := normals(newRand(seed), make([]float32, 64), 1)
+			got, want := make([]float32, 64), make([]float32, 64)
+			k.RMSNorm(got, x, x, 1e-5)
+			generic.RMSNorm(want, x, x, 1e-5)
+			equal(t, "RMSNorm", got, want)
+		}
+	})
 	// The lanes and their folding, written out once more.
 	x := normals(newRand(9), make([]float32, 40), 1)
 	var l [16]float32
@@ -207,6 +217,12 @@ func TestArgMax(t *testing.T) {
 				case 8:
 					for i := range x {
 						x[i] = -inf
+					}
+				case 9, 10, 11: // one NaN in ten, or nearly all
+					for i := range x {
+						if (rng.IntN(10) == 0) != (seed == 11) {
+							x[i] = nan
+						}
 					}
 				}
 				if got, want := k.ArgMax(x), genericArgMax(x); got != want {
