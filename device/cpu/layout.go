@@ -19,6 +19,9 @@ type layout struct {
 
 	int8Tiles  int // bytes of the tiles of quantised activations, 0 if unused
 	floatTiles int // bytes of the tiles of float activations, 0 if unused
+	fineRows   int // float32 of one worker's rows before they become a fine tile
+	fineOut    int // float32 of one worker's products of a fine tile
+	workers    int
 	attention  attentionLayout
 	ropeTables []ropeTable
 	ropeOf     map[int]int // per RoPE node: its table
@@ -30,7 +33,21 @@ type layout struct {
 type unit struct {
 	nodes []int
 	tiles tileKind // what a unit of linear nodes needs of its input
+	// fine units quantise their input twice, the second time what the first
+	// lost: those that make logits (docs/NUMERICS.md).
+	fine bool
 }
+
+// tileRows is how many rows of input make a tile.
+func (u unit) tileRows() int {
+	if u.fine {
+		return kernels.MaxTile / 2
+	}
+	return kernels.MaxTile
+}
+
+// tileCount returns how many tiles n rows of input make.
+func (u unit) tileCount(n int) int { return (n + u.tileRows() - 1) / u.tileRows() }
 
 // tileKind says which forms of an activation are needed; both may be.
 type tileKind uint8
@@ -44,7 +61,7 @@ const (
 type bufferSpec struct{ rows, stride int }
 
 func newLayout(g *graph.Graph, w *weights.File, o device.Options) (*layout, error) {
-	l := &layout{ropeOf: map[int]int{}}
+	l := &layout{ropeOf: map[int]int{}, workers: o.Threads}
 	if err := l.order(g, w, o); err != nil {
 		return nil, err
 	}
@@ -67,7 +84,7 @@ func (l *layout) order(g *graph.Graph, w *weights.File, o device.Options) error 
 		}
 		u := unit{nodes: []int{i}}
 		if _, ok := n.Op.(graph.Linear); ok {
-			u.nodes = nil
+			u.nodes, u.fine = nil, n.Type.Rows == graph.PerLogit
 			for j := i; j < len(g.Nodes); j++ {
 				op, ok := g.Nodes[j].Op.(graph.Linear)
 				if !ok || g.Nodes[j].In[0] != n.In[0] {
@@ -78,7 +95,7 @@ func (l *layout) order(g *graph.Graph, w *weights.File, o device.Options) error 
 				if !ok {
 					return fmt.Errorf("cpu: tensor %s is missing", op.Weight.Name)
 				}
-				l.needTiles(&u, have.Type, op.Weight.Shape[1], o)
+				l.needTiles(&u, have.Type, op.Weight.Shape[0], op.Weight.Shape[1], o)
 			}
 		}
 		l.units = append(l.units, u)
@@ -86,9 +103,15 @@ func (l *layout) order(g *graph.Graph, w *weights.File, o device.Options) error 
 	return nil
 }
 
-// needTiles makes room for the activations of a linear node over k inputs.
-func (l *layout) needTiles(u *unit, t graph.DType, k int, o device.Options) {
-	n := tiles(o.MaxTokens)
+// needTiles makes room for the activations of a linear node of rows × k weights.
+func (l *layout) needTiles(u *unit, t graph.DType, rows, k int, o device.Options) {
+	n := u.tileCount(o.MaxTokens)
+	if u.fine {
+		n = u.tileCount(o.MaxRows)
+		groups := spanGroups(t, rows, k, prefillChunk)
+		l.fineRows = max(l.fineRows, kernels.MaxTile*k)
+		l.fineOut = max(l.fineOut, kernels.MaxTile*kernels.GroupRows*groups)
+	}
 	if kernels.Int8Weights(t) {
 		u.tiles |= int8Tile
 		l.int8Tiles = max(l.int8Tiles, n*slab.Round(kernels.TileBytes(k, kernels.MaxTile)))
@@ -98,8 +121,15 @@ func (l *layout) needTiles(u *unit, t graph.DType, k int, o device.Options) {
 	}
 }
 
-// tiles returns how many tiles n tokens make.
-func tiles(n int) int { return (n + kernels.MaxTile - 1) / kernels.MaxTile }
+// spanGroups returns how many row groups of a matrix make about size bytes.
+func spanGroups(t graph.DType, rows, k, size int) int {
+	n, err := kernels.PackedBytes(t, rows, k)
+	if err != nil {
+		return 1 // packedBytes reports it
+	}
+	groups := (rows + kernels.GroupRows - 1) / kernels.GroupRows
+	return min(groups, max(1, size*groups/n))
+}
 
 // assign gives every value a buffer. A value that dies where another is made
 // from it element by element leaves its buffer to it.
@@ -181,6 +211,7 @@ func (l *layout) take(free *[]int, want bufferSpec) int {
 // bytes is the size of the scratch slab.
 func (l *layout) bytes() int {
 	n := slab.Round(l.int8Tiles) + slab.Round(l.floatTiles) + l.attention.bytes()
+	n += l.workers * (slab.Round(4*l.fineRows) + slab.Round(4*l.fineOut))
 	for _, b := range l.buffers {
 		n += slab.Round(4 * b.rows * b.stride)
 	}

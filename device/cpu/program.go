@@ -27,6 +27,7 @@ type program struct {
 	buffers    []buffer
 	int8Tiles  []byte
 	floatTiles []byte
+	fine       []fineScratch // one per worker
 	phases     []*phase
 	attention  attention
 
@@ -61,6 +62,9 @@ func (p *program) bind() {
 	}
 	p.int8Tiles = p.scratch.Take(p.layout.int8Tiles)
 	p.floatTiles = p.scratch.Take(p.layout.floatTiles)
+	for range p.layout.workers {
+		p.fine = append(p.fine, fineScratch{rows: p.scratch.Floats(p.layout.fineRows), out: p.scratch.Floats(p.layout.fineOut)})
+	}
 	for i := range p.layout.ropeTables {
 		p.layout.ropeTables[i].bind(p.scratch)
 	}

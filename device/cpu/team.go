@@ -9,7 +9,7 @@ import (
 )
 
 // spins is how often a worker looks for work before it parks, and the caller for
-// the workers' end before it yields: about 100 µs.
+// the workers' end before it begins to yield: about 100 µs.
 const spins = 2048
 
 // job is a phase of a step: independent tasks, run by any worker in any order.
@@ -68,8 +68,9 @@ func (t *team) run(j job, n int) {
 	t.start(j, n)
 	t.claim(0)
 	for i := 1; t.busy.Load() > 0; i++ {
-		if spin.Pause(); i%spins == 0 {
-			runtime.Gosched() // a worker may be waiting for this processor
+		if spin.Pause(); i > spins && i%64 == 0 {
+			runtime.Gosched() // a worker may be waiting for this processor,
+			spin.Yield()      // or for this core
 		}
 	}
 }

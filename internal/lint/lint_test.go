@@ -30,12 +30,10 @@ var layers = [][]string{
 
 // only says which packages may import a module.
 var only = map[string][]string{
-	"github.com/valyala/fasthttp":   {"server"},
-	"github.com/ebitengine/purego":  {"bindings"},
-	"github.com/alecthomas/kong":    {"cmd"},
-	"github.com/ardanlabs/jinja":    {"chat"},
-	"github.com/VictoriaMetrics/":   {"server"},
-	"github.com/dlclark/regexp2/v2": {"tokenizer"},
+	"github.com/valyala/fasthttp":  {"server"},
+	"github.com/ebitengine/purego": {"bindings"},
+	"github.com/alecthomas/kong":   {"cmd"},
+	"github.com/VictoriaMetrics/":  {"server"},
 }
 
 // pure packages import nothing of the module but what is listed.

@@ -70,27 +70,32 @@ func checkTile(lenX, stride, kdim, m int) {
 // minAmax is the least largest magnitude of a block that is not taken as zero.
 const minAmax = 0x1p-100
 
+// quantizeBlock returns the int8 values of a block of blockK activations and
+// their scale.
+func quantizeBlock(x []float32) (q [blockK]int8, d float32) {
+	top := uint32(0) // magnitudes order like their bits, NaN above all
+	for _, v := range x[:blockK] {
+		top = max(top, math.Float32bits(v)&0x7fffffff)
+	}
+	amax := math.Float32frombits(top)
+	if amax < minAmax {
+		return q, 0
+	}
+	if top < 0x7f800000 {
+		r := 127 / amax
+		for i, v := range x[:blockK] {
+			q[i] = int8(math.RoundToEven(float64(float32(v * r))))
+		}
+	}
+	return q, amax / 127
+}
+
 func genericQuantize(tile []byte, x []float32, stride, kdim, m int) {
 	le := binary.LittleEndian
 	for t := range m {
 		for b := range kdim / blockK {
-			in := x[t*stride+b*blockK:][:blockK]
 			out := tile[b*tileBlockBytes*m:][:tileBlockBytes*m]
-			top := uint32(0) // magnitudes order like their bits, NaN above all
-			for _, v := range in {
-				top = max(top, math.Float32bits(v)&0x7fffffff)
-			}
-			amax, d := math.Float32frombits(top), float32(0)
-			var q [blockK]int8
-			if !(amax < minAmax) {
-				d = amax / 127
-				if top < 0x7f800000 {
-					r := 127 / amax
-					for i, v := range in {
-						q[i] = int8(math.RoundToEven(float64(float32(v * r))))
-					}
-				}
-			}
+			q, d := quantizeBlock(x[t*stride+b*blockK:])
 			var sum, low int32
 			for i, v := range q {
 				out[t*blockK+i] = byte(v)
@@ -103,6 +108,22 @@ func genericQuantize(tile []byte, x []float32, stride, kdim, m int) {
 			le.PutUint32(out[36*m+4*t:], math.Float32bits(float32(d*float32(sum))))
 			le.PutUint32(out[40*m+4*t:], uint32(-sum))
 			le.PutUint32(out[44*m+4*t:], uint32(-low))
+		}
+	}
+}
+
+// Residual sets dst to what quantising x loses: round(x - round(d · q)). x and
+// dst are a multiple of 32 long. It is plain Go on every tier: only the few rows
+// that need logits take it.
+func (k *Kernels) Residual(dst, x []float32) {
+	need("Residual x", len(x), len(dst))
+	if len(dst)%blockK != 0 {
+		panic("BUG: cpu: Residual: length is not a multiple of 32")
+	}
+	for b := 0; b < len(dst); b += blockK {
+		q, d := quantizeBlock(x[b:])
+		for i, v := range q {
+			dst[b+i] = x[b+i] - float32(d*float32(v))
 		}
 	}
 }

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package spin
+
+// Yield does nothing here; the runtime's own yield must do.
+func Yield() {}
