@@ -2,10 +2,10 @@ package sampler
 
 import "math"
 
-// keep weighs the tokens of a row, cuts the order by top-k and top-p, and
+// keep weighs the tokens of a row, cuts the order by min-p, top-k and top-p, and
 // returns the sum of the weights that are left.
 func (s *Scratch) keep(logits []float32, top float32, p *Params) uint64 {
-	s.begin(logits, newScale(top, p.Temperature))
+	s.begin(logits, newScale(top, p.Temperature, p.MinP))
 	end := buckets
 	if p.TopK > 0 && p.TopK < len(logits) {
 		end = s.topK(p.TopK)

@@ -1,6 +1,9 @@
 package sampler
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
 
 // TestEdges: sums that meet a bound exactly. Equal logits weigh 2^topBits each.
 func TestEdges(t *testing.T) {
@@ -25,6 +28,28 @@ func TestEdges(t *testing.T) {
 	for r, want := range map[uint64]int32{0: 0, w - 1: 0, w: 1, 2*w - 1: 1, 2 * w: 2, 8*w - 1: 7} {
 		if got := s.at(r); got != want {
 			t.Errorf("at(%d) = %d, want %d", r, got, want)
+		}
+	}
+}
+
+// TestMinPEdges: logits an octave apart, and a min-p between, or above all.
+func TestMinPEdges(t *testing.T) {
+	logits := []float32{0, -math.Ln2, -2 * math.Ln2, -3 * math.Ln2, 0}
+	s := new(Scratch)
+	for _, c := range []struct {
+		minP float64
+		want int
+	}{{0, 5}, {5e-324, 5}, {0.1249, 5}, {0.1251, 4}, {0.2499, 4}, {0.2501, 3}, {0.499, 3}, {0.501, 2}, {1, 2}} {
+		p := Params{Temperature: 1, TopP: 1, MinP: c.minP}
+		s.keep(logits, 0, &p)
+		kept := 0
+		for _, n := range s.bucket {
+			if n != noBucket {
+				kept++
+			}
+		}
+		if kept != c.want {
+			t.Errorf("min_p %v keeps %d, want %d", c.minP, kept, c.want)
 		}
 	}
 }

@@ -1,60 +1,68 @@
 package sampler
 
-import (
-	"fmt"
-	"math"
-	"strings"
-)
-
-// Params says how a request's tokens are picked. The zero value is greedy, but
-// for TopP, which Validate wants above 0.
+// Params says how a request's tokens are picked. In the zero value everything is
+// off and picking is greedy, but for TopP, which Validate wants above 0.
 type Params struct {
 	// Temperature divides the logits. 0 is greedy. The bounds are [0, 2].
 	Temperature float64
 	// TopK keeps the k likeliest tokens. 0 and -1 are off.
 	TopK int
 	// TopP keeps the fewest likeliest tokens whose probabilities, after
-	// temperature and top-k, sum to at least p. 1 is off. The bounds are (0, 1].
+	// temperature, min-p and top-k, sum to at least p. 1 is off. The bounds are
+	// (0, 1].
 	TopP float64
+	// MinP drops the tokens less likely, after temperature, than this share of
+	// the likeliest. 0 is off. The bounds are [0, 1].
+	MinP float64
 	// Seed keys the random numbers: the same seed gives the same tokens.
 	Seed uint64
+
+	// RepetitionPenalty divides the positive logits, and multiplies the others,
+	// of tokens that stand in the prompt or the output. Below 1 it rewards them.
+	// 0 stands for 1, which is off. It is above 0 and finite.
+	RepetitionPenalty float64
+	// FrequencyPenalty is subtracted from a logit once for each time that the
+	// token stands in the output. 0 is off. The bounds are [-2, 2].
+	FrequencyPenalty float64
+	// PresencePenalty is subtracted once from the logits of tokens that stand in
+	// the output. 0 is off. The bounds are [-2, 2].
+	PresencePenalty float64
+
+	// LogitBias is added to the logits of some tokens. They ascend, and are at
+	// most MaxBiases.
+	LogitBias []Bias
+	// BadWords are sequences of tokens that the output must not contain: the last
+	// of each is forbidden where those before it have just been made. They are at
+	// most MaxBadWords, of 1 to MaxBadWord tokens each.
+	BadWords [][]int32
+	// MinTokens forbids the tokens that end the sequence (Row.Stop) until so many
+	// others have been made. 0 is off.
+	MinTokens int
 }
 
-// ParamError is one parameter out of its bounds.
-type ParamError struct {
-	Field  string // as the API calls it: top_p
-	Value  any    // what was given
-	Bounds string // what is wanted: "in (0, 1]"
+// Bias is what is added to a token's logit. The bounds are [-100, 100].
+type Bias struct {
+	Token int32
+	Value float64
 }
 
-func (e ParamError) Error() string {
-	return fmt.Sprintf("%s is %v, must be %s", e.Field, e.Value, e.Bounds)
+const (
+	MaxBiases   = 1024
+	MaxBadWords = 1024
+	MaxBadWord  = 128 // tokens
+)
+
+// adjusts reports whether logits may change before temperature.
+func (p *Params) adjusts() bool {
+	return p.penalises() || len(p.LogitBias) > 0 || len(p.BadWords) > 0 || p.MinTokens > 0
 }
 
-// ParamErrors are all parameters out of their bounds: the client's mistake.
-type ParamErrors []ParamError
-
-func (e ParamErrors) Error() string {
-	all := make([]string, len(e))
-	for i := range e {
-		all[i] = e[i].Error()
-	}
-	return strings.Join(all, "; ")
+// penalises reports whether a penalty is on.
+func (p *Params) penalises() bool {
+	return p.repeats() || p.FrequencyPenalty != 0 || p.PresencePenalty != 0
 }
 
-// Validate returns nil, or all errors as a ParamErrors.
-func (p *Params) Validate() error {
-	var errs ParamErrors
-	check := func(ok bool, field string, value any, bounds string) {
-		if !ok {
-			errs = append(errs, ParamError{field, value, bounds})
-		}
-	}
-	check(p.Temperature >= 0 && p.Temperature <= 2, "temperature", p.Temperature, "in [0, 2]")
-	check(p.TopK >= -1 && p.TopK <= math.MaxInt32, "top_k", p.TopK, "in [-1, 2147483647]")
-	check(p.TopP > 0 && p.TopP <= 1, "top_p", p.TopP, "in (0, 1]")
-	if errs == nil {
-		return nil
-	}
-	return errs
+// repeats reports whether the repetition penalty is on.
+func (p *Params) repeats() bool {
+	return p.RepetitionPenalty != 0 && p.RepetitionPenalty != 1
 }

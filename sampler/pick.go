@@ -2,7 +2,6 @@ package sampler
 
 import (
 	"errors"
-	"math"
 	"math/bits"
 )
 
@@ -23,16 +22,20 @@ var (
 	ErrVocabulary = errors.New("sampler: too many logits")
 )
 
-// Pick returns the token that the package's definition picks from logits. It
-// reads every logit before it answers, so that a poisoned row is always found.
+// Pick returns the token that the package's definition picks from logits, which it
+// only reads. It looks at every logit before it answers, so that a poisoned row is
+// always found.
 // row.Params must be valid (Params.Validate); otherwise the token, not the
 // safety, of the call is unspecified. Pick allocates only while s grows.
 //
-// Log-probabilities are no result of Pick: they need an exponential of every
-// logit, which greedy rows and most requests need not pay for.
+// Log-probabilities are no result of Pick but of Logprobs: they need an exponential
+// of every logit, which greedy rows and most requests need not pay for.
 func Pick(logits []float32, row Row, s *Scratch) (token int32, err error) {
 	if len(logits) > MaxVocabulary {
 		return 0, ErrVocabulary
+	}
+	if logits, err = s.adjust(logits, &row); err != nil {
+		return 0, err
 	}
 	first, err := argmax(logits)
 	if err != nil {
@@ -51,7 +54,7 @@ func Pick(logits []float32, row Row, s *Scratch) (token int32, err error) {
 // argmax returns the first token of the order. Eight logits at a time are skipped
 // while none is above the best so far; a NaN is not skipped.
 func argmax(logits []float32) (int32, error) {
-	best := float32(math.Inf(-1))
+	best := negInf
 	token := -1
 	for i := 0; i < len(logits); {
 		for ; i+8 <= len(logits); i += 8 {
@@ -66,7 +69,7 @@ func argmax(logits []float32) (int32, error) {
 			if l <= best {
 				continue
 			}
-			if !(l <= math.MaxFloat32) {
+			if isPoison(l) {
 				return 0, ErrNaN
 			}
 			best, token = l, i

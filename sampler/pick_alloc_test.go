@@ -21,3 +21,33 @@ func TestPickDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations a pick", n)
 	}
 }
+
+// TestSequenceDoesNotAllocate: penalties, bans, log-probabilities and the history
+// of a sequence, token by token.
+func TestSequenceDoesNotAllocate(t *testing.T) {
+	logits := benchRow(5000, 3)
+	s := new(Scratch)
+	row := Row{
+		Params: Params{
+			Temperature: 0.8, TopP: 0.95, MinP: 0.01, RepetitionPenalty: 1.2, FrequencyPenalty: 0.1, PresencePenalty: 0.1,
+			LogitBias: []Bias{{1, 2}, {5, -3}}, BadWords: [][]int32{{3}, {4, 5}}, MinTokens: 100,
+		},
+		History: NewHistory([]int32{1, 2, 3}), Stop: []int32{0},
+	}
+	row.History.Grow(200)
+	step := func() {
+		token, err := Pick(logits, row, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Logprobs(logits, token, MaxLogprobs, s); err != nil {
+			t.Fatal(err)
+		}
+		row.History.Append(token)
+		row.Position++
+	}
+	step()
+	if n := testing.AllocsPerRun(150, step); n != 0 {
+		t.Errorf("%v allocations a token", n)
+	}
+}

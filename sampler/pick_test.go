@@ -140,6 +140,7 @@ func params(t *rapid.T) Params {
 		Temperature: rapid.OneOf(rapid.Float64Range(0, 2), rapid.SampledFrom([]float64{0, 1e-5, 0.01, 1, 2})).Draw(t, "temperature"),
 		TopK:        rapid.OneOf(rapid.IntRange(-1, 310), rapid.IntRange(1, 5)).Draw(t, "top_k"),
 		TopP:        rapid.OneOf(rapid.Float64Range(1e-9, 1), rapid.SampledFrom([]float64{0.5, 0.9, 0.999999, 1})).Draw(t, "top_p"),
+		MinP:        rapid.OneOf(rapid.Just(0.0), rapid.Float64Range(0, 1), rapid.SampledFrom([]float64{0.02, 0.5, 1, 5e-324})).Draw(t, "min_p"),
 		Seed:        rapid.Uint64().Draw(t, "seed"),
 	}
 }
@@ -181,6 +182,7 @@ func TestPickOfLargeVocabularies(t *testing.T) {
 			{Temperature: 0.7, TopP: 0.95},
 			{Temperature: 1.5, TopK: 40, TopP: 1},
 			{Temperature: 2, TopK: 15_000, TopP: 0.8},
+			{Temperature: 1, TopP: 0.9, MinP: 0.1},
 		} {
 			slow := newPlain(logits, p)
 			for range 20 {
@@ -194,9 +196,10 @@ func TestPickOfLargeVocabularies(t *testing.T) {
 	}
 }
 
-// TestKeptSets compares what top-k and top-p keep with probabilities from
-// math.Exp, in the words of vLLM's and Hugging Face's processors: a token goes
-// if those above it already sum to p. Sums within 1e-9 of p are left out.
+// TestKeptSets compares what min-p, top-k and top-p keep with probabilities from
+// math.Exp, in the words of vLLM's and Hugging Face's processors: a token goes if
+// it is less likely than min-p of the likeliest, and if those above it already sum
+// to p. Sums within 1e-9 of p are left out.
 func TestKeptSets(t *testing.T) {
 	s := new(Scratch)
 	rapid.Check(t, func(t *rapid.T) {
@@ -205,6 +208,16 @@ func TestKeptSets(t *testing.T) {
 		p.Temperature = max(p.Temperature, 0.05)
 		sorted := slices.Clone(logits)
 		slices.SortFunc(sorted, func(a, b float32) int { return int(math.Copysign(1, float64(b-a))) })
+		for p.MinP > 0 {
+			last := math.Exp((float64(sorted[len(sorted)-1]) - float64(sorted[0])) / p.Temperature)
+			if len(sorted) > 1 && math.Abs(last-p.MinP) < 1e-9*p.MinP {
+				t.Skip("too near")
+			}
+			if last >= p.MinP {
+				break
+			}
+			sorted = sorted[:len(sorted)-1]
+		}
 		if p.TopK > 0 && p.TopK < len(sorted) {
 			sorted = sorted[:p.TopK]
 		}

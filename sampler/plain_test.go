@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"github.com/holdfast-run/holdfast/internal/num"
 )
 
 // plain is the definition of the package read aloud: a full sort and one loop a
@@ -23,10 +25,16 @@ func newPlain(logits []float32, p Params) plain {
 	if p.Temperature == 0 {
 		return plain{order, []uint64{1}}
 	}
-	sc := newScale(logits[order[0]], p.Temperature)
+	sc := newScale(logits[order[0]], p.Temperature, 0)
 	weights := make([]uint64, len(order))
 	for i, id := range order {
 		weights[i] = weight(sc.below(logits[id]))
+	}
+	if p.MinP > 0 {
+		limit := -num.Log(p.MinP) * (1024 * math.Log2E)
+		for len(weights) > 1 && sc.below(logits[order[len(weights)-1]]) > limit {
+			weights = weights[:len(weights)-1]
+		}
 	}
 	if p.TopK > 0 && p.TopK < len(weights) {
 		weights = weights[:p.TopK]

@@ -5,11 +5,12 @@ import "math"
 const (
 	stepsInBucket = 64 // 1/16 of an octave
 	buckets       = lastStep/stepsInBucket + 1
-	noBucket      = math.MaxUint16 // of a token without weight
+	noBucket      = math.MaxUint16 // of a token without weight, or dropped by min-p
 )
 
 // Scratch is the working memory of Pick, for one goroutine at a time. The zero
-// value is ready; it grows to 18 bytes a token of the largest vocabulary seen.
+// value is ready; it grows to 18 bytes a token of the largest vocabulary seen, and by 4
+// more where a row's logits are adjusted.
 //
 // Nothing is sorted but single buckets. A bucket is 1/16 of an octave of weight,
 // hence a stretch of the order; sums and counts of buckets tell in which one
@@ -26,6 +27,11 @@ type Scratch struct {
 	ordered   []uint64 // one bucket's tokens in order; see members
 	orderedOf int      // that bucket, or -1
 	spare     []uint64 // for sorting them
+
+	adjusted  []float32 // the row as biases, bans and penalties left it
+	forbidden []int32
+	kept      [MaxLogprobs]uint64
+	likeliest [MaxLogprobs]Logprob
 }
 
 // begin takes a row.
@@ -44,7 +50,7 @@ func (s *Scratch) begin(logits []float32, sc scale) {
 func (s *Scratch) place() {
 	bucket := s.bucket[:len(s.logits)]
 	for i, l := range s.logits {
-		b := bucketOf(s.scale.below(l))
+		b := s.scale.bucket(s.scale.below(l))
 		bucket[i] = b
 		if b < buckets {
 			s.count[b]++
@@ -67,7 +73,7 @@ func (s *Scratch) placeAndWeigh() {
 	bucket := s.bucket[:len(s.logits)]
 	for i, l := range s.logits {
 		y := s.scale.below(l)
-		b := bucketOf(y)
+		b := s.scale.bucket(y)
 		bucket[i] = b
 		if b < buckets {
 			s.sum[b] += weight(y)
@@ -75,9 +81,9 @@ func (s *Scratch) placeAndWeigh() {
 	}
 }
 
-// bucketOf returns the bucket of a token y below the top, or noBucket.
-func bucketOf(y float64) uint16 {
-	if !(y <= lastStep) {
+// bucket returns the bucket of a token y below the top, or noBucket.
+func (s scale) bucket(y float64) uint16 {
+	if !(y <= s.last) {
 		return noBucket
 	}
 	return uint16(math.Float64bits(y+toInteger)) / stepsInBucket

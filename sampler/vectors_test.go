@@ -95,7 +95,7 @@ func TestVectors(t *testing.T) {
 			}
 			for _, d := range c.Draws {
 				p.Seed = d[0]
-				got, err := Pick(logits, Row{p, int64(d[1]), uint32(d[2])}, s)
+				got, err := Pick(logits, Row{Params: p, Position: int64(d[1]), Choice: uint32(d[2])}, s)
 				if uint64(got) != d[3] || err != nil {
 					t.Errorf("%s, %+v, position %d, choice %d: %d, %v, want %d", r.Name, p, d[1], d[2], got, err, d[3])
 				}

@@ -26,12 +26,17 @@ var octave = func() (t [steps]float64) {
 
 // scale turns logits of one row into steps below the top and weights.
 type scale struct {
-	top float64 // the largest logit
-	k   float64 // steps in a logit
+	top  float64 // the largest logit
+	k    float64 // steps in a logit
+	last float64 // a token further below the top has no weight, or min-p drops it
 }
 
-func newScale(top float32, temperature float64) scale {
-	return scale{float64(top), min(steps*math.Log2E/temperature, math.MaxFloat64)}
+func newScale(top float32, temperature, minP float64) scale {
+	s := scale{float64(top), min(steps*math.Log2E/temperature, math.MaxFloat64), lastStep}
+	if minP > 0 {
+		s.last = min(max(0, -float64(num.Log(minP)*(steps*math.Log2E))), lastStep)
+	}
+	return s
 }
 
 // below returns y: how far logit lies below the top. It never falls as logits
