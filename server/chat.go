@@ -117,12 +117,14 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (engine.Delta, error) {
 	return c.next()
 }
 
-// checkMedia refuses what is not JSON. It also keeps web pages of other
-// origins out: a browser sends JSON across origins only where the server
-// agreed, and this one never does.
+// checkMedia refuses bodies that are declared as something else than JSON by a
+// web page, and compressed ones. A browser asks before it sends JSON to another
+// origin, and this server never agrees; other content types it just sends. A
+// client that is no browser names no origin, and may say what it likes, as
+// 'curl -d' does.
 func checkMedia(ctx *fasthttp.RequestCtx) error {
 	media, _, _ := strings.Cut(string(ctx.Request.Header.ContentType()), ";")
-	if !strings.EqualFold(strings.TrimSpace(media), "application/json") {
+	if !strings.EqualFold(strings.TrimSpace(media), "application/json") && len(ctx.Request.Header.Peek("Origin")) > 0 {
 		return api.NewError(415, api.TypeInvalidRequest, api.CodeUnsupportedMedia, "The request needs the header 'Content-Type: application/json'.")
 	}
 	if enc := ctx.Request.Header.ContentEncoding(); len(enc) > 0 && string(enc) != "identity" {

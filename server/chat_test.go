@@ -197,6 +197,7 @@ func TestChatErrors(t *testing.T) {
 		{"context", fakeWorker{generateErr: ctxErr}, plainBody, 400, api.TypeInvalidRequest, api.CodeContextLength, "messages", "512 tokens, but the messages have 600"},
 		{"template", fakeWorker{encodeErr: &chat.TemplateError{}}, plainBody, 400, api.TypeInvalidRequest, api.CodeInvalidPrompt, "messages", "template"},
 		{"budget", fakeWorker{encodeErr: chat.ErrBudget}, plainBody, 400, api.TypeInvalidRequest, api.CodeInvalidPrompt, "messages", "template"},
+		{"no template", fakeWorker{encodeErr: engine.ErrNoTemplate}, plainBody, 400, api.TypeInvalidRequest, api.CodeInvalidPrompt, "messages", "no chat template"},
 		{"busy", fakeWorker{generateErr: engine.ErrBusy}, plainBody, 429, api.TypeRateLimit, api.CodeRateLimit, "", "retry"},
 		{"stopped", fakeWorker{generateErr: engine.ErrStopped}, plainBody, 503, api.TypeServer, api.CodeShuttingDown, "", "shutting down"},
 		{"device at the first piece", fakeWorker{endErr: engine.ErrDevice}, plainBody, 500, api.TypeServer, api.CodeDevice, "", "req-"},

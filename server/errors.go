@@ -49,6 +49,8 @@ func toAPI(err error, id string) *api.Error {
 			length.Limit, length.Prompt, max(length.MaxTokens, 1))
 	case errors.As(err, &template), errors.Is(err, chat.ErrBudget):
 		return api.BadRequest(api.CodeInvalidPrompt, "messages", "The model's chat template refuses these messages: %v.", err)
+	case errors.Is(err, engine.ErrNoTemplate):
+		return api.BadRequest(api.CodeInvalidPrompt, "messages", "This model has no chat template, so it cannot take messages.")
 	case errors.Is(err, engine.ErrBusy):
 		return api.NewError(429, api.TypeRateLimit, api.CodeRateLimit, "The server is at its limit; please retry later.")
 	case errors.Is(err, engine.ErrStopped), errors.Is(err, errStopping):

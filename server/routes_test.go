@@ -32,8 +32,11 @@ func TestRoutes(t *testing.T) {
 		{get(chatPath), 405, `"code":"method_not_allowed"`, "POST"},
 		{post("/v1/models", "{}"), 405, `"code":"method_not_allowed"`, "GET, HEAD"},
 		{"HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n", 200, "", ""},
-		{post(chatPath, plainBody, "Content-Type: text/plain"), 415, `"code":"unsupported_media_type"`, ""},
-		{post(chatPath, plainBody, "X-A: b"), 415, `"code":"unsupported_media_type"`, ""},
+		{post(chatPath, plainBody, "Content-Type: application/x-www-form-urlencoded"), 200, "chat.completion", ""},
+		{post(chatPath, plainBody, "X-A: b"), 200, "chat.completion", ""},
+		{post(chatPath, plainBody, "Content-Type: application/json", "Origin: http://localhost:3000"), 200, "chat.completion", ""},
+		{post(chatPath, plainBody, "Content-Type: text/plain", "Origin: http://a.example"), 415, `"code":"unsupported_media_type"`, ""},
+		{post(chatPath, plainBody, "X-A: b", "Origin: null"), 415, `"code":"unsupported_media_type"`, ""},
 		{post(chatPath, plainBody, "Content-Type: application/json", "Content-Encoding: gzip"), 415, `"code":"unsupported_media_type"`, ""},
 	} {
 		conn := s.dial()
