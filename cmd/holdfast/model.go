@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-run/holdfast/engine"
+	"github.com/holdfast-run/holdfast/internal/sysinfo"
+	"github.com/holdfast-run/holdfast/server"
+	"github.com/holdfast-run/holdfast/weights"
+)
+
+// modelFlags are the flags of all commands that load a model.
+type modelFlags struct {
+	Model   string `required:"" placeholder:"FILE" help:"GGUF file of the model."`
+	Device  string `default:"cpu" enum:"cpu,ref" help:"Backend: cpu, or ref, the slow reference. Default ${default}."`
+	Threads int    `placeholder:"N" help:"Compute threads of the CPU backend. Default: all cores that the process may use."`
+	Context int    `placeholder:"N" help:"Most tokens of prompt and completion together. Default: what the model was made for, at most 8192."`
+}
+
+// Validate is called by the flag parser.
+func (f *modelFlags) Validate() error {
+	if f.Threads < 0 {
+		return fmt.Errorf("--threads is %d; give 1 or more", f.Threads)
+	}
+	if f.Context < 0 {
+		return fmt.Errorf("--context is %d; give 1 or more", f.Context)
+	}
+	return nil
+}
+
+func (f *modelFlags) config() engine.Config {
+	return engine.Config{ModelPath: f.Model, Device: f.Device, Threads: f.Threads, ContextLength: f.Context}
+}
+
+// openModel plans and loads a model, and says on w how that goes, unless w is
+// nil. With planOnly it returns a nil engine after the plan.
+func openModel(ctx context.Context, cfg engine.Config, w io.Writer, planOnly bool) (*engine.Engine, error) {
+	if w == nil {
+		w = io.Discard
+	}
+	start := time.Now()
+	plan, err := engine.MakePlan(cfg)
+	if err != nil {
+		return nil, modelError(cfg, err)
+	}
+	fmt.Fprintf(w, "model %s, planned in %s\n", cfg.ModelPath, round(time.Since(start)))
+	printPlan(w, plan)
+	if planOnly {
+		return nil, nil
+	}
+	setProcs(cfg.Threads)
+	start = time.Now()
+	cfg.Progress = progress(w)
+	e, err := engine.Open(ctx, cfg)
+	if err != nil {
+		return nil, modelError(cfg, err)
+	}
+	info := e.Info()
+	fmt.Fprintf(w, "loaded on %s, numerics class %s, in %s\n", info.Device, info.Class, round(time.Since(start)))
+	return e, nil
+}
+
+// setProcs leaves room for the runtime and the network beside the threads that
+// compute: these spin, and code in assembly cannot be preempted.
+func setProcs(threads int) {
+	if os.Getenv("GOMAXPROCS") != "" {
+		return
+	}
+	if threads == 0 {
+		threads = sysinfo.CPUs()
+	}
+	runtime.GOMAXPROCS(threads + 2)
+}
+
+// printPlan writes the memory plan as a table.
+func printPlan(w io.Writer, p engine.Plan) {
+	width := len("total")
+	for _, it := range p.Items {
+		width = max(width, len(it.Name))
+	}
+	fmt.Fprintln(w, "memory plan:")
+	for _, it := range p.Items {
+		fmt.Fprintf(w, "  %-*s %10s\n", width, it.Name, bytesText(it.Bytes))
+	}
+	fmt.Fprintf(w, "  %-*s %10s of %s available\n", width, "total", bytesText(p.Total), bytesText(p.Available))
+	fmt.Fprintf(w, "  context of %d tokens, at most %d sequences at once, %d blocks of %d tokens, %s of KV for a token\n",
+		p.ContextLength, p.MaxSequences, p.Blocks, p.BlockTokens, bytesText(p.BytesPerToken))
+}
+
+// progress returns a callback that keeps one line of a terminal up to date; for
+// anything but a terminal it returns nil.
+func progress(w io.Writer) func(phase string, done, total int64) {
+	if !isTerminal(w) {
+		return nil
+	}
+	var last time.Time
+	return func(phase string, done, total int64) {
+		if now := time.Now(); done < total && now.Sub(last) > 100*time.Millisecond {
+			last = now
+			fmt.Fprintf(w, "\r%s: %s of %s\x1b[K", phase, bytesText(done), bytesText(total))
+		} else if done >= total && !last.IsZero() {
+			fmt.Fprint(w, "\r\x1b[K")
+		}
+	}
+}
+
+// modelError says of an error in opening a model what it is about and what to
+// do about it.
+func modelError(cfg engine.Config, err error) error {
+	var pathErr *fs.PathError
+	var format *weights.FormatError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return errors.New("start: interrupted: nothing was served")
+	case errors.As(err, &pathErr):
+		return fmt.Errorf("model file: %s: %v: give an existing GGUF file with --model ('make model' fetches one)", pathErr.Path, pathErr.Err)
+	case errors.As(err, &format) && errors.Is(err, weights.ErrUnsupported):
+		return fmt.Errorf("model file: %s: see the README for what is supported", trim(err))
+	case errors.As(err, &format):
+		return fmt.Errorf("model file: %s: the file is damaged or cut short, fetch it again", trim(err))
+	}
+	text := trim(err)
+	if !strings.Contains(text, cfg.ModelPath) {
+		text = cfg.ModelPath + ": " + text
+	}
+	return fmt.Errorf("model: %s", text)
+}
+
+// trim drops the package's name from an error that a user reads.
+func trim(err error) string {
+	text := err.Error()
+	for _, p := range []string{"engine: ", "weights: ", "model: ", "tokenizer: ", "server: "} {
+		text = strings.TrimPrefix(text, p)
+	}
+	return text
+}
+
+// worker makes of an engine what the server asks for.
+type worker struct{ *engine.Engine }
+
+func (w worker) Generate(ctx context.Context, r engine.Request) (server.Stream, error) {
+	g, err := w.Engine.Generate(ctx, r)
+	if err != nil {
+		return nil, err // not a nil *Generation in an interface
+	}
+	return g, nil
+}
+
+// bytesText writes a number of bytes for people.
+func bytesText(n int64) string {
+	switch {
+	case n < 1<<10:
+		return fmt.Sprintf("%d B", n)
+	case n < 1<<20:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	case n < 1<<30:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+}
+
+func round(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
+
+// isTerminal reports whether a stream is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	return err == nil
+}
