@@ -1,0 +1,185 @@
+package e2e
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestStartErrors holds that what goes wrong at the start is one line that says
+// what, where and what to do, and an exit code.
+func TestStartErrors(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	whole, err := os.ReadFile(tinyModel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(name string, data []byte) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	cut, cutHeader := file("cut.gguf", whole[:len(whole)-100]), file("header.gguf", whole[:100])
+	text, empty := file("text.gguf", []byte("this is no model\n")), file("empty.gguf", nil)
+	taken := ln.Addr().String()
+	for _, c := range []struct {
+		what string
+		args []string
+		code int
+		says []string
+	}{
+		{"port in use", []string{"serve", "--model", tinyModel, "--listen", taken}, 1, []string{"listen", taken, "in use", "another --listen"}},
+		{"missing file", []string{"serve", "--model", "/nowhere/m.gguf"}, 1, []string{"/nowhere/m.gguf", "no such file", "--model"}},
+		{"missing file, dry", []string{"serve", "--dry-run", "--model", "/nowhere/m.gguf"}, 1, []string{"/nowhere/m.gguf"}},
+		{"a folder", []string{"serve", "--dry-run", "--model", "/"}, 1, []string{"/", "regular file"}},
+		{"tensors cut", []string{"serve", "--dry-run", "--model", cut}, 1, []string{cut, "tensor ", "fetch it again"}},
+		{"header cut", []string{"serve", "--dry-run", "--model", cutHeader}, 1, []string{cutHeader, "fetch it again"}},
+		{"no model", []string{"serve", "--dry-run", "--model", text}, 1, []string{text}},
+		{"empty file", []string{"run", "--model", empty, "-p", "x"}, 1, []string{empty, "empty"}},
+		{"context", []string{"serve", "--dry-run", "--model", tinyModel, "--context", "513"}, 1, []string{tinyModel, "513", "512"}},
+		{"no vocabulary", []string{"tokenize", "--model", "../../model/testdata/tiny/f16.gguf", "x"}, 1, []string{"f16.gguf", "tokenizer"}},
+		{"no prompt", []string{"run", "--model", tinyModel}, 2, []string{"-p TEXT"}},
+		{"unknown flag", []string{"serve", "--model", tinyModel, "--frobnicate"}, 2, []string{"--frobnicate", "serve --help"}},
+		{"unknown command", []string{"frobnicate"}, 2, []string{"frobnicate", "--help"}},
+		{"no model flag", []string{"serve"}, 2, []string{"--model"}},
+		{"remote address", []string{"serve", "--model", tinyModel, "--listen", "0.0.0.0:0"}, 2, []string{"0.0.0.0:0", "--allow-remote"}},
+		{"all addresses", []string{"serve", "--model", tinyModel, "--listen", ":8080"}, 2, []string{"--allow-remote"}},
+		{"no port", []string{"serve", "--model", tinyModel, "--listen", "localhost"}, 2, []string{"HOST:PORT"}},
+		{"device", []string{"serve", "--model", tinyModel, "--device", "abacus"}, 2, []string{"abacus", "cpu"}},
+		{"threads", []string{"run", "--model", tinyModel, "--threads", "-1", "-p", "x"}, 2, []string{"--threads"}},
+		{"temperature", []string{"run", "--model", tinyModel, "--temp", "9", "-p", "x"}, 2, []string{"--temp", "9"}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			got := run(t, "", c.args...)
+			if got.code != c.code {
+				t.Errorf("exit code %d, want %d", got.code, c.code)
+			}
+			if strings.Count(got.stderr, "\n") != 1 || !strings.HasPrefix(got.stderr, "holdfast: ") {
+				t.Errorf("want one line: %q", got.stderr)
+			}
+			for _, s := range c.says {
+				if !strings.Contains(got.stderr, s) {
+					t.Errorf("%q does not say %q", got.stderr, s)
+				}
+			}
+			if got.stdout != "" {
+				t.Errorf("stdout %q", got.stdout)
+			}
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	all := run(t, "")
+	if all.code != 0 || all.stdout == "" {
+		t.Errorf("holdfast alone: exit code %d, stdout %q", all.code, all.stdout)
+	}
+	for _, command := range []string{"serve", "run", "tokenize", "doctor"} {
+		if !strings.Contains(all.stdout, command) {
+			t.Errorf("holdfast --help does not name %s", command)
+		}
+		got := run(t, "", command, "--help")
+		if got.code != 0 || !strings.Contains(got.stdout, "Example") || !strings.Contains(got.stdout, "--model") {
+			t.Errorf("%s --help: exit code %d\n%s", command, got.code, got.stdout)
+		}
+		for _, line := range strings.Split(got.stdout, "\n") {
+			if len(line) > 100 {
+				t.Errorf("%s --help: a line of %d characters: %s", command, len(line), line)
+			}
+		}
+	}
+	if got := run(t, "", "version"); got.code != 0 || !strings.HasPrefix(got.stdout, "holdfast 0.") {
+		t.Errorf("version: %+v", got)
+	}
+}
+
+func TestDryRun(t *testing.T) {
+	got := run(t, "", "serve", "--dry-run", "--model", tinyModel, "--context", "256")
+	if got.code != 0 {
+		t.Fatalf("%+v", got)
+	}
+	for _, s := range []string{"weights", "KV", "scratch", "total", "context of 256 tokens", "available"} {
+		if !strings.Contains(got.stderr, s) {
+			t.Errorf("the plan does not say %q:\n%s", s, got.stderr)
+		}
+	}
+}
+
+func TestTokenize(t *testing.T) {
+	for _, c := range []struct {
+		stdin string
+		args  []string
+		want  string
+	}{
+		// tiny-chat's IDs: three control tokens, the bytes, then merges.
+		{"", []string{"--no-special", "~"}, "96\n"},
+		{"", []string{"<|im_start|>", "<|im_end|>"}, "1\n2\n"},
+		{"", []string{"--json", "<|im_start|>~"}, `{"ids":[1,96],"pieces":["<|im_start|>","~"]}` + "\n"},
+		{"~~", []string{"--no-special"}, "96 96\n"},
+		{"", []string{"--json"}, `{"ids":[],"pieces":[]}` + "\n"},
+	} {
+		got := run(t, c.stdin, append([]string{"tokenize", "--model", tinyModel}, c.args...)...)
+		if got.code != 0 || got.stdout != c.want || got.stderr != "" {
+			t.Errorf("%q %q: %+v, want %q", c.args, c.stdin, got, c.want)
+		}
+	}
+	plain := run(t, "", "tokenize", "--model", tinyModel, "--no-special", "<|im_start|>")
+	if n := len(strings.Fields(plain.stdout)); n < 5 {
+		t.Errorf("--no-special made %d tokens of the name of a special one", n)
+	}
+}
+
+func TestRun(t *testing.T) {
+	args := []string{"run", "--model", tinyModel, "--temp", "0", "--max-tokens", "12"}
+	flag := run(t, "", append(args, "-p", "hello")...)
+	if flag.code != 0 || strings.TrimSpace(flag.stdout) == "" || flag.stderr != "" {
+		t.Errorf("-p: %+v", flag)
+	}
+	if piped := run(t, "hello\n", args...); piped != flag {
+		t.Errorf("piped: %+v, with -p %+v", piped, flag)
+	}
+	if system := run(t, "", append(args, "-p", "hello", "--system", "be brief")...); system.code != 0 || system.stdout == flag.stdout {
+		t.Errorf("--system: %+v", system)
+	}
+	seeded := []string{"run", "--model", tinyModel, "--temp", "2", "--seed", "7", "--max-tokens", "12", "-p", "hello"}
+	if a, b := run(t, "", seeded...), run(t, "", seeded...); a != b || a.code != 0 {
+		t.Errorf("the same seed gave %+v and %+v", a, b)
+	}
+	long := run(t, strings.Repeat("hello ", 2000), args...)
+	if long.code != 1 || !strings.Contains(long.stderr, "the context holds 512") || strings.Count(long.stderr, "\n") != 1 {
+		t.Errorf("a long prompt: %+v", long)
+	}
+	ref := run(t, "", append(args, "-p", "hello", "--device", "ref")...)
+	if ref.code != 0 || strings.TrimSpace(ref.stdout) == "" {
+		t.Errorf("--device ref: %+v", ref)
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	got := run(t, "", "doctor", "--model", tinyModel)
+	for _, s := range []string{"processor:", "kernels", "memory:", "libcuda.so.1", "libnrt.so.1", "memory plan:"} {
+		if !strings.Contains(got.stdout, s) {
+			t.Errorf("doctor does not say %q:\n%s", s, got.stdout)
+		}
+	}
+	if got.code != 0 || got.stderr != "" {
+		t.Errorf("exit code %d, stderr %q", got.code, got.stderr)
+	}
+	// A library is found where LD_LIBRARY_PATH says.
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "libnrt.so.1.2.3"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("LD_LIBRARY_PATH", dir)
+	if got := run(t, "", "doctor"); !strings.Contains(got.stdout, filepath.Join(dir, "libnrt.so.1.2.3")) {
+		t.Errorf("libnrt.so.1.2.3 was not found:\n%s", got.stdout)
+	}
+}

@@ -1,0 +1,220 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// chatBody is a request for a chat completion.
+func chatBody(model, text, more string) string {
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":%s}]%s}`, model, quoted, more)
+}
+
+// completion is what the tests read of an answer.
+type completion struct {
+	Object  string
+	Choices []struct {
+		Message struct{ Role, Content string }
+		Delta   struct {
+			Role    string
+			Content string
+		}
+		FinishReason string `json:"finish_reason"`
+	}
+	Usage *struct {
+		PromptTokens     int `json:"prompt_tokens"`
+		CompletionTokens int `json:"completion_tokens"`
+		TotalTokens      int `json:"total_tokens"`
+	}
+	Error *struct {
+		Message, Type string
+		Param, Code   *string
+	}
+}
+
+func decode(t *testing.T, text string) completion {
+	t.Helper()
+	var c completion
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return c
+}
+
+// ask returns the text of an answer that comes in one piece.
+func (s *server) ask(body string) (string, completion) {
+	s.t.Helper()
+	status, _, text := s.do("POST", "/v1/chat/completions", body)
+	if status != 200 {
+		s.t.Fatalf("status %d: %s", status, text)
+	}
+	c := decode(s.t, text)
+	if c.Object != "chat.completion" || len(c.Choices) != 1 || c.Choices[0].Message.Role != "assistant" || c.Usage == nil {
+		s.t.Fatalf("answer %s", text)
+	}
+	return c.Choices[0].Message.Content, c
+}
+
+// askEvents returns the text of a streamed answer, its reason and its usage.
+func (s *server) askEvents(body string) (text, reason string, last completion) {
+	s.t.Helper()
+	status, header, stream := s.do("POST", "/v1/chat/completions", body)
+	if status != 200 || !strings.HasPrefix(header.Get("Content-Type"), "text/event-stream") {
+		s.t.Fatalf("status %d, Content-Type %q: %s", status, header.Get("Content-Type"), stream)
+	}
+	events := strings.Split(strings.TrimSuffix(stream, "\n\n"), "\n\n")
+	if events[len(events)-1] != "data: [DONE]" {
+		s.t.Fatalf("the stream ends with %q", events[len(events)-1])
+	}
+	for _, e := range events[:len(events)-1] {
+		last = decode(s.t, strings.TrimPrefix(e, "data: "))
+		for _, c := range last.Choices {
+			text += c.Delta.Content
+			reason += c.FinishReason
+		}
+	}
+	return text, reason, last
+}
+
+func TestChat(t *testing.T) {
+	s := serve(t, "--model", tinyModel)
+	const greedy = `,"temperature":0,"max_tokens":40`
+	first, c := s.ask(chatBody("tiny-chat", "hi", greedy))
+	if c.Usage.PromptTokens == 0 || c.Usage.CompletionTokens != 40 || c.Usage.TotalTokens != c.Usage.PromptTokens+40 || c.Choices[0].FinishReason != "length" {
+		t.Errorf("answer %+v", c)
+	}
+	text, reason, last := s.askEvents(chatBody("tiny-chat", "hi", greedy+`,"stream":true,"stream_options":{"include_usage":true}`))
+	if text != first || reason != "length" {
+		t.Errorf("streamed %q (%s)\nin one piece %q", text, reason, first)
+	}
+	if last.Usage == nil || *last.Usage != *c.Usage || len(last.Choices) != 0 {
+		t.Errorf("usage chunk %+v, want %+v", last, c.Usage)
+	}
+
+	// The same seed gives the same text, another one another.
+	seeded := func(seed int) string {
+		text, _ := s.ask(chatBody("tiny-chat", "hi", fmt.Sprintf(`,"seed":%d,"max_tokens":40`, seed)))
+		return text
+	}
+	if a, b, c := seeded(1), seeded(1), seeded(2); a != b || a == c {
+		t.Errorf("seeds 1, 1, 2 gave\n%q\n%q\n%q", a, b, c)
+	}
+
+	// A stop string is not in the answer.
+	stop := first[strings.LastIndex(strings.TrimSpace(first), " ")+1:]
+	stop = stop[:min(2, len(stop))]
+	want, _, _ := strings.Cut(first, stop)
+	quoted, _ := json.Marshal(stop)
+	if got, c := s.ask(chatBody("tiny-chat", "hi", greedy+`,"stop":`+string(quoted))); got != want || c.Choices[0].FinishReason != "stop" {
+		t.Errorf("stopped at %q: %q (%s), want %q", stop, got, c.Choices[0].FinishReason, want)
+	}
+}
+
+// TestTogether has several clients ask at once: each gets what it gets alone.
+func TestTogether(t *testing.T) {
+	s := serve(t, "--model", tinyModel)
+	bodies := make([]string, 8)
+	alone := make([]string, len(bodies))
+	for i := range bodies {
+		bodies[i] = chatBody("tiny-chat", strings.Repeat("word ", i+1), fmt.Sprintf(`,"seed":%d,"max_tokens":60`, i))
+		alone[i], _ = s.ask(bodies[i])
+	}
+	together := make([]chan string, len(bodies))
+	for i := range bodies {
+		together[i] = make(chan string, 1)
+		go func() {
+			res, err := http.Post(s.url+"/v1/chat/completions", "application/json", strings.NewReader(bodies[i]))
+			if err != nil {
+				together[i] <- err.Error()
+				return
+			}
+			defer res.Body.Close()
+			var c completion
+			if err := json.NewDecoder(res.Body).Decode(&c); err != nil || len(c.Choices) != 1 {
+				together[i] <- fmt.Sprint("no answer: ", err)
+				return
+			}
+			together[i] <- c.Choices[0].Message.Content
+		}()
+	}
+	for i, c := range together {
+		if got := <-c; got != alone[i] {
+			t.Errorf("request %d: together %q, alone %q", i, got, alone[i])
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	s := serve(t, "--model", tinyModel, "--context", "128", "--served-model-name", "org/some name")
+	const name = "org/some name"
+	for _, c := range []struct {
+		what, method, path, body string
+		status                   int
+		code, param, says        string
+	}{
+		{"no JSON", "POST", "/v1/chat/completions", `{"model":`, 400, "invalid_json", "model", "not valid JSON"},
+		{"temperature", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"temperature":-1`), 400, "invalid_value", "temperature", "between 0 and 2"},
+		{"role", "POST", "/v1/chat/completions", strings.Replace(chatBody(name, "hi", ""), "user", "king", 1), 400, "invalid_value", "messages[0].role", "king"},
+		{"no messages", "POST", "/v1/chat/completions", `{"model":"org/some name","messages":[]}`, 400, "missing_required_parameter", "messages", "required"},
+		{"tools", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"tools":[{"type":"function"}]`), 400, "unsupported_parameter", "tools", "not supported"},
+		{"model", "POST", "/v1/chat/completions", chatBody("tiny-chat", "hi", ""), 404, "model_not_found", "model", "tiny-chat"},
+		{"long prompt", "POST", "/v1/chat/completions", chatBody(name, strings.Repeat("long ", 500), ""), 400, "context_length_exceeded", "messages", "holds 128 tokens, but the messages have "},
+		{"long completion", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"max_tokens":127`), 400, "context_length_exceeded", "messages", "asks for 127"},
+		{"large body", "POST", "/v1/chat/completions", chatBody(name, strings.Repeat("x", 5<<20), ""), 413, "request_too_large", "", "4194304"},
+		{"other model", "GET", "/v1/models/gpt", "", 404, "model_not_found", "model", "gpt"},
+		{"path", "GET", "/v1/nothing", "", 404, "not_found", "", "no such path"},
+		{"method", "GET", "/v1/chat/completions", "", 405, "method_not_allowed", "", "POST"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			status, header, text := s.do(c.method, c.path, c.body)
+			e := decode(t, text).Error
+			if e == nil || e.Code == nil {
+				t.Fatalf("status %d: %s", status, text)
+			}
+			param := ""
+			if e.Param != nil {
+				param = *e.Param
+			}
+			if status != c.status || *e.Code != c.code || param != c.param || !strings.Contains(e.Message, c.says) || e.Type != "invalid_request_error" {
+				t.Errorf("status %d: %s\nwant %d %s %q saying %q", status, text, c.status, c.code, c.param, c.says)
+			}
+			if header.Get("X-Request-Id") == "" {
+				t.Error("no X-Request-Id")
+			}
+		})
+	}
+	if status, _, text := s.do("GET", "/v1/models/org/some%20name", ""); status != 200 || !strings.Contains(text, `"id":"org/some name"`) || !strings.Contains(text, `"max_model_len":128`) {
+		t.Errorf("model: %d %s", status, text)
+	}
+	for path, says := range map[string]string{"/health": "ok", "/health/ready": "ready", "/v1/models": name, "/metrics": "holdfast_kv_blocks_used 0"} {
+		if status, _, text := s.do("GET", path, ""); status != 200 || !strings.Contains(text, says) {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
+	}
+	for _, secret := range []string{"long long", "xxxx"} {
+		if strings.Contains(s.text(), secret) {
+			t.Errorf("the log holds a prompt: %q", secret)
+		}
+	}
+}
+
+func TestRealModel(t *testing.T) {
+	needReal(t)
+	s := serve(t, "--model", realModel)
+	body := chatBody(realName, "What is the largest ocean on Earth?", `,"temperature":0,"max_tokens":24`)
+	text, c := s.ask(body)
+	if !strings.Contains(text, "Pacific") {
+		t.Errorf("answer %q", text)
+	}
+	streamed, reason, _ := s.askEvents(strings.Replace(body, `{`, `{"stream":true,`, 1))
+	if streamed != text || reason != c.Choices[0].FinishReason {
+		t.Errorf("streamed %q (%s), in one piece %q (%s)", streamed, reason, text, c.Choices[0].FinishReason)
+	}
+}

@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// long is a request that computes for a while on the tiny model, whose greedy
+// answer to it does not end by itself.
+func long(more string) string {
+	return chatBody("tiny-chat", "one", `,"temperature":0,"max_tokens":450`+more)
+}
+
+// TestDrain sends SIGTERM while one stream runs and others wait behind it: all
+// end as if nothing had happened, nobody new gets in, and the exit code is 0.
+func TestDrain(t *testing.T) {
+	s := serve(t, "--model", tinyModel, "--max-sequences", "1")
+	const n = 4
+	type answer struct {
+		body string
+		err  error
+	}
+	answers := make(chan answer, n)
+	for range n {
+		go func() {
+			res, err := http.Post(s.url+"/v1/chat/completions", "application/json", strings.NewReader(long(`,"stream":true`)))
+			if err != nil {
+				answers <- answer{err: err}
+				return
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			answers <- answer{string(body), err}
+		}()
+	}
+	s.until("holdfast_waiting_requests", n-1)
+	s.signal(syscall.SIGTERM)
+	for end := time.Now().Add(patience); ; { // readiness fails as soon as the server knows
+		status, _, text := s.do("GET", "/health/ready", "")
+		if status == 503 && strings.Contains(text, "stopping") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("/health/ready: %d %s", status, text)
+		}
+	}
+	if status, _, _ := s.do("GET", "/health", ""); status != 200 {
+		t.Errorf("/health: %d", status)
+	}
+	if status, header, text := s.do("POST", "/v1/chat/completions", long("")); status != 503 || header.Get("Retry-After") == "" {
+		t.Errorf("a new request got %d %s", status, text)
+	}
+	for range n {
+		a := <-answers
+		if a.err != nil || !strings.HasSuffix(a.body, "data: [DONE]\n\n") || strings.Contains(a.body, `"error"`) {
+			t.Errorf("%v after %.200q … %q", a.err, a.body, a.body[max(0, len(a.body)-200):])
+		}
+	}
+	if err := s.wait(); err != nil {
+		t.Errorf("exit: %v", err)
+	}
+}
+
+// TestDrainDeadline cuts off what runs longer than it may, and still exits 0.
+func TestDrainDeadline(t *testing.T) {
+	s := serve(t, "--model", tinyModel, "--max-sequences", "1", "--drain-timeout", "1ms")
+	res, err := http.Post(s.url+"/v1/chat/completions", "application/json", strings.NewReader(long(`,"stream":true`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	s.signal(syscall.SIGINT)
+	body, err := io.ReadAll(res.Body)
+	if err != nil || !strings.HasSuffix(string(body), "data: [DONE]\n\n") || !strings.Contains(string(body), "shutting_down") {
+		t.Errorf("%v after %q", err, body[max(0, len(body)-300):])
+	}
+	if err := s.wait(); err != nil {
+		t.Errorf("exit: %v", err)
+	}
+}
+
+// TestClientLeaves measures how long a request goes on after its client left.
+func TestClientLeaves(t *testing.T) {
+	for _, stream := range []string{"", `,"stream":true`} {
+		for _, phase := range []string{"queue", "decode"} {
+			t.Run(phase+strings.Trim(stream, `,":`), func(t *testing.T) {
+				const most = 100 * time.Millisecond
+				var took time.Duration
+				for range 3 { // a busy machine may stall one try, not three
+					if took = timeToFree(t, stream, phase); took <= most {
+						t.Logf("free after %v", took)
+						return
+					}
+				}
+				t.Errorf("free after %v, want at most %v", took, most)
+			})
+		}
+	}
+}
+
+func timeToFree(t *testing.T, stream, phase string) time.Duration {
+	s := serve(t, "--model", tinyModel, "--max-sequences", "1")
+	leave := s.send(long(stream))
+	s.until("holdfast_running_sequences", 1)
+	before := leave
+	if phase == "queue" {
+		leave = s.send(long(stream))
+		s.until("holdfast_waiting_requests", 1)
+	}
+	start := time.Now()
+	leave()
+	s.until("holdfast_cancelled_requests_total", 1)
+	took := time.Since(start)
+	if phase == "queue" {
+		before()
+		s.until("holdfast_cancelled_requests_total", 2)
+	}
+	s.until("holdfast_kv_blocks_used", 0)
+	s.signal(syscall.SIGTERM)
+	if err := s.wait(); err != nil {
+		t.Errorf("exit: %v", err)
+	}
+	return took
+}
+
+// send sends a request on a connection of its own and returns what closes it.
+func (s *server) send(body string) (leave func()) {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { conn.Close() })
+	if _, err := fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body); err != nil {
+		s.t.Fatal(err)
+	}
+	return func() { conn.Close() }
+}
+
+// TestKeepAlive sends many requests over one connection.
+func TestKeepAlive(t *testing.T) {
+	s := serve(t, "--model", tinyModel)
+	dials := 0
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dials++
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}}
+	defer client.CloseIdleConnections()
+	for i := range 50 {
+		more := `,"max_tokens":3`
+		if i%2 == 0 {
+			more += `,"stream":true`
+		}
+		res, err := client.Post(s.url+"/v1/chat/completions", "application/json", strings.NewReader(chatBody("tiny-chat", "hi", more)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for lines := bufio.NewScanner(res.Body); lines.Scan(); n++ {
+		}
+		res.Body.Close()
+		if res.StatusCode != 200 || n == 0 {
+			t.Fatalf("request %d: status %d, %d lines", i, res.StatusCode, n)
+		}
+	}
+	if dials != 1 {
+		t.Errorf("%d connections, want 1", dials)
+	}
+}
