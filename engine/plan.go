@@ -16,6 +16,7 @@ type Plan struct {
 	Available     int64 // bytes that the machine or the cgroup has left
 	ContextLength int   // most tokens of one sequence
 	MaxSequences  int   // most sequences in a step
+	Threads       int   // compute threads of the CPU backend
 	Blocks        int   // KV blocks
 	BlockTokens   int   // tokens in a block
 	BytesPerToken int64 // KV of one token
@@ -83,7 +84,7 @@ func (l *loaded) makePlan(cfg Config) error {
 	}
 	l.plan = Plan{
 		Items: items, Total: items.Total(), Available: available,
-		ContextLength: o.ContextLength, MaxSequences: o.MaxRows,
+		ContextLength: o.ContextLength, MaxSequences: o.MaxRows, Threads: o.Threads,
 		Blocks: o.Blocks, BlockTokens: device.BlockTokens, BytesPerToken: blockBytes / device.BlockTokens,
 	}
 	if l.plan.Total > available {

@@ -9,7 +9,7 @@ import (
 )
 
 // spins is how often a worker looks for work before it parks, and the caller for
-// the workers' end before it begins to yield: about 100 µs.
+// the last task's end before it begins to yield: about 100 µs.
 const spins = 2048
 
 // job is a phase of a step: independent tasks, run by any worker in any order.
@@ -21,18 +21,23 @@ type job interface {
 // team is a fixed set of threads that run jobs together. The goroutine that
 // calls run is worker 0; the others are locked to their threads, spin briefly
 // between jobs and park when there is nothing to do.
+//
+// A job is over when its tasks are, not when every worker has seen it: a worker
+// whose core the system has taken away holds up nobody, unless it was taken in
+// the middle of a task. A task's result does not depend on who runs it.
 type team struct {
-	job   job
-	count int32
+	job job // of the tasks that state offers
+	_   [64]byte
+	// state holds the number of tasks of the job and the next to claim. Adding
+	// one claims a task: the sum says of how many, so that a claim that comes
+	// late claims nothing, or a task of the job that is there by then.
+	state atomic.Uint64
 	_     [64]byte
-	next  atomic.Int32 // next task to claim
+	left  atomic.Int32 // tasks that are not done
 	_     [64]byte
-	epoch atomic.Uint32 // changes when there is a new job
-	_     [64]byte
-	busy  atomic.Int32 // workers that have not finished the job
 
 	workers []*worker
-	quit    bool
+	quit    atomic.Bool
 	wg      sync.WaitGroup
 }
 
@@ -65,9 +70,12 @@ func (t *team) run(j job, n int) {
 		}
 		return
 	}
-	t.start(j, n)
+	t.job = j
+	t.left.Store(int32(n))
+	t.state.Store(uint64(n) << 32)
+	t.wakeAll()
 	t.claim(0)
-	for i := 1; t.busy.Load() > 0; i++ {
+	for i := 1; t.left.Load() > 0; i++ {
 		if spin.Pause(); i > spins && i%64 == 0 {
 			runtime.Gosched() // a worker may be waiting for this processor,
 			spin.Yield()      // or for this core
@@ -75,11 +83,49 @@ func (t *team) run(j job, n int) {
 	}
 }
 
-func (t *team) start(j job, n int) {
-	t.job, t.count = j, int32(n)
-	t.next.Store(0)
-	t.busy.Store(int32(len(t.workers)))
-	t.epoch.Add(1)
+// open reports whether a task may be left to claim.
+func (t *team) open() bool {
+	s := t.state.Load()
+	return uint32(s) < uint32(s>>32)
+}
+
+// claim runs tasks until none is left to claim.
+func (t *team) claim(worker int) {
+	for t.open() {
+		s := t.state.Add(1) - 1
+		if i := uint32(s); i < uint32(s>>32) {
+			t.job.task(int(i), worker) // stays the job until this task is done
+			t.left.Add(-1)
+		}
+	}
+}
+
+// work is the life of one worker.
+func (t *team) work(id int, w *worker) {
+	runtime.LockOSThread()
+	for t.await(w) {
+		t.claim(id)
+	}
+}
+
+// await returns true when there may be tasks, false when the team closes.
+func (t *team) await(w *worker) bool {
+	for range spins {
+		if t.open() {
+			return true
+		}
+		spin.Pause()
+	}
+	w.parked.Store(true)
+	// What came in between either saw the flag and wakes us, or is seen here
+	// before anyone took the flag back.
+	if !t.open() && !t.quit.Load() || !w.parked.CompareAndSwap(true, false) {
+		<-w.wake
+	}
+	return !t.quit.Load()
+}
+
+func (t *team) wakeAll() {
 	for _, w := range t.workers {
 		if w.parked.CompareAndSwap(true, false) {
 			w.wake <- struct{}{}
@@ -87,51 +133,9 @@ func (t *team) start(j job, n int) {
 	}
 }
 
-// claim runs tasks until none is left.
-func (t *team) claim(worker int) {
-	for {
-		i := t.next.Add(1) - 1
-		if i >= t.count {
-			return
-		}
-		t.job.task(int(i), worker)
-	}
-}
-
-// work is the life of one worker.
-func (t *team) work(id int, w *worker) {
-	runtime.LockOSThread()
-	seen := uint32(0)
-	for {
-		seen = t.await(w, seen)
-		if t.quit {
-			return
-		}
-		t.claim(id)
-		t.busy.Add(-1)
-	}
-}
-
-// await returns the epoch of the next job.
-func (t *team) await(w *worker, seen uint32) uint32 {
-	for range spins {
-		if e := t.epoch.Load(); e != seen {
-			return e
-		}
-		spin.Pause()
-	}
-	w.parked.Store(true)
-	// A job that came in between either saw the flag and wakes us, or is seen
-	// here before anyone took the flag back.
-	if t.epoch.Load() == seen || !w.parked.CompareAndSwap(true, false) {
-		<-w.wake
-	}
-	return t.epoch.Load()
-}
-
 // close ends the threads. No job may be running.
 func (t *team) close() {
-	t.quit = true
-	t.start(nil, 0)
+	t.quit.Store(true)
+	t.wakeAll()
 	t.wg.Wait()
 }
