@@ -16,7 +16,6 @@ func quantile9999(freedom int) float64 {
 // against the probabilities that the parameters say. The draws are always the
 // same ones, so that it passes always or never.
 func TestDrawsByChiSquare(t *testing.T) {
-	const n = 20_000
 	logits := make([]float32, 48)
 	for i := range logits {
 		logits[i] = float32(i*29%48) / 16 // a permutation of 0 … 47
@@ -38,33 +37,99 @@ func TestDrawsByChiSquare(t *testing.T) {
 		expected := probabilities(logits, p)
 		for name, set := range along {
 			row := Row{Params: p}
-			s := new(Scratch)
-			counts := make([]int, len(logits))
-			for i := range n {
+			checkDraws(t, "along "+name, logits, row, expected, func(i int) Row {
 				set(&row, i)
-				token, err := Pick(logits, row, s)
-				if err != nil {
-					t.Fatal(err)
-				}
-				counts[token]++
-			}
-			chi, freedom := 0.0, -1
-			for id, count := range counts {
-				if expected[id] == 0 {
-					if count > 0 {
-						t.Errorf("%+v drew token %d, which is cut", p, id)
-					}
-					continue
-				}
-				e := n * expected[id]
-				chi += (float64(count) - e) * (float64(count) - e) / e
-				freedom++
-			}
-			t.Logf("%+v along %s: chi-square %.1f with %d degrees", p, name, chi, freedom)
-			if limit := quantile9999(freedom); !(chi < limit) {
-				t.Errorf("%+v along %s: chi-square %.1f with %d degrees, limit %.1f", p, name, chi, freedom, limit)
-			}
+				return row
+			})
 		}
+	}
+}
+
+// TestAdjustedDrawsByChiSquare does the same for min-p and for everything that
+// changes logits, whose probabilities are computed here from the formulas.
+func TestAdjustedDrawsByChiSquare(t *testing.T) {
+	logits := make([]float32, 48)
+	for i := range logits {
+		logits[i] = float32(i*29%48)/16 - 1
+	}
+	positions := func(row Row) func(i int) Row {
+		return func(i int) Row {
+			row.Position = int64(i)
+			return row
+		}
+	}
+
+	minP := Row{Params: Params{Temperature: 0.7, TopP: 1, MinP: 0.2, Seed: 1}}
+	expected := make([]float64, len(logits))
+	var sum float64
+	for i, l := range logits {
+		if e := math.Exp((float64(l) - 31.0/16) / 0.7); e >= 0.2 { // the largest is 47/16 - 1
+			expected[i] = e
+			sum += e
+		}
+	}
+	for i := range expected {
+		expected[i] /= sum
+	}
+	checkDraws(t, "min-p", logits, minP, expected, positions(minP))
+
+	penalised := Row{
+		Params: Params{
+			Temperature: 1.1, TopP: 0.9, Seed: 2, RepetitionPenalty: 1.3, FrequencyPenalty: 0.2, PresencePenalty: 0.4,
+			LogitBias: []Bias{{3, 1.5}, {7, -2}}, BadWords: [][]int32{{11}, {4, 12}}, MinTokens: 9,
+		},
+		History: NewHistory([]int32{1, 2, 3, 3}),
+		Stop:    []int32{20},
+	}
+	count := map[int]float64{2: 2, 5: 1, 4: 3}
+	for _, token := range []int32{2, 5, 2, 4, 4, 4} {
+		penalised.History.Append(token)
+	}
+	adjusted := make([]float32, len(logits))
+	for i, l := range logits {
+		x := float64(l) + map[int]float64{3: 1.5, 7: -2}[i]
+		if 1 <= i && i <= 5 {
+			x = min(x*1.3, x/1.3)
+		}
+		if c := count[i]; c > 0 {
+			x -= 0.2*c + 0.4
+		}
+		if i == 11 || i == 12 || i == 20 {
+			x = -100
+		}
+		adjusted[i] = float32(x)
+	}
+	checkDraws(t, "penalties", logits, penalised, probabilities(adjusted, Params{Temperature: 1.1, TopP: 0.9}), positions(penalised))
+}
+
+// checkDraws counts the tokens of many rows.
+func checkDraws(t *testing.T, name string, logits []float32, p Row, expected []float64, row func(i int) Row) {
+	t.Helper()
+	const n = 20_000
+	s := new(Scratch)
+	counts := make([]int, len(logits))
+	for i := range n {
+		token, err := Pick(logits, row(i), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts[token]++
+	}
+	chi, freedom := 0.0, -1
+	for id, count := range counts {
+		if expected[id] == 0 {
+			if count > 0 {
+				t.Errorf("%+v drew token %d, which is cut", p.Params, id)
+			}
+			continue
+		}
+		e := n * expected[id]
+		chi += (float64(count) - e) * (float64(count) - e) / e
+		freedom++
+	}
+	t.Logf("%+v %s: chi-square %.1f with %d degrees", p.Params, name, chi, freedom)
+	if limit := quantile9999(freedom); !(chi < limit) {
+		t.Errorf("%+v %s: chi-square %.1f with %d degrees, limit %.1f", p.Params, name, chi, freedom, limit)
 	}
 }
 

@@ -16,11 +16,8 @@ type vectors struct {
 	}
 	Uniform53 [][4]uint64 // seed, position, choice, value
 	Rows      []struct {
-		Name   string
-		Logits []string // bits in hex, or:
-		Kind   string
-		N      int
-		Cases  []struct {
+		vectorRow
+		Cases []struct {
 			Temperature float64
 			TopK        int     `json:"top_k"`
 			TopP        float64 `json:"top_p"`
@@ -28,6 +25,45 @@ type vectors struct {
 			Draws       [][4]uint64 // seed, position, choice, token
 		}
 	}
+	Adjusted []struct {
+		vectorRow
+		Cases []adjustedCase
+	}
+	Logprobs []struct {
+		vectorRow
+		Tokens, Likeliest [][2]float64 // token, logprob
+	}
+}
+
+// vectorRow is a row of logits.
+type vectorRow struct {
+	Name string
+	Bits []string `json:"logits"` // in hex, or:
+	Kind string
+	N    int
+}
+
+func (r *vectorRow) logits(t *testing.T) []float32 {
+	logits := generate(r.Kind, r.N)
+	for _, hex := range r.Bits {
+		b, err := strconv.ParseUint(hex, 16, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logits = append(logits, math.Float32frombits(uint32(b)))
+	}
+	return logits
+}
+
+func readVectors(t *testing.T) (v vectors) {
+	text, err := os.ReadFile("testdata/vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 // generate makes the logits that function generated of vectors.py makes.
@@ -48,14 +84,7 @@ func generate(kind string, n int) []float32 {
 }
 
 func TestVectors(t *testing.T) {
-	text, err := os.ReadFile("testdata/vectors.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v vectors
-	if err := json.Unmarshal(text, &v); err != nil {
-		t.Fatal(err)
-	}
+	v := readVectors(t)
 	for _, c := range v.Philox {
 		if got := Philox(c.Counter, c.Key); got != c.Out {
 			t.Errorf("Philox(%v, %v) = %v, want %v", c.Counter, c.Key, got, c.Out)
@@ -69,14 +98,7 @@ func TestVectors(t *testing.T) {
 	draws := 0
 	s := new(Scratch)
 	for _, r := range v.Rows {
-		logits := generate(r.Kind, r.N)
-		for _, hex := range r.Logits {
-			b, err := strconv.ParseUint(hex, 16, 32)
-			if err != nil {
-				t.Fatal(err)
-			}
-			logits = append(logits, math.Float32frombits(uint32(b)))
-		}
+		logits := r.logits(t)
 		for _, c := range r.Cases {
 			p := Params{Temperature: c.Temperature, TopK: c.TopK, TopP: c.TopP}
 			if err := p.Validate(); err != nil {
