@@ -153,21 +153,73 @@ func Pack(dst []byte, t graph.DType, rows, k int, src []byte, g0, g1 int) {
 	rowBytes, groupBytes := t.RowBytes(k), f.groupBytes(k)
 	need("Pack src", len(src), rows*rowBytes)
 	need("Pack dst", len(dst), g1*groupBytes)
-	var b block
 	for g := g0; g < g1; g++ {
 		out := dst[g*groupBytes : (g+1)*groupBytes]
 		clear(out)
-		for r := range min(GroupRows, rows-g*GroupRows) {
-			row := src[(g*GroupRows+r)*rowBytes:][:rowBytes]
-			if f.element > 0 {
-				for i := range k {
-					copy(out[(i*GroupRows+r)*f.element:], row[i*f.element:][:f.element])
-				}
-				continue
+		n := min(GroupRows, rows-g*GroupRows)
+		in := src[g*GroupRows*rowBytes:][:n*rowBytes]
+		switch {
+		case f.element > 0:
+			packFloats(out, in, f.element, n, k)
+		case f.words():
+			packWords(out, in, f, t, n, k)
+		default:
+			packBlocks(out, in, f, t, n, k)
+		}
+	}
+}
+
+// packBlocks packs n rows of any quantised type into a group, weight by weight.
+func packBlocks(out, in []byte, f *format, t graph.DType, n, k int) {
+	var b block
+	rowBytes := t.RowBytes(k)
+	for r := range n {
+		for i := range k / blockK {
+			b.read(t, in[r*rowBytes:(r+1)*rowBytes], i)
+			b.write(f, out, i, r)
+		}
+	}
+}
+
+// words reports whether the file keeps the quants of a block in the same 4-byte
+// units as the packed form does.
+func (f *format) words() bool { return !f.super && (f.bits == 4 || f.bits == 8) }
+
+// packWords packs n rows of Q4_0, Q4_1 or Q8_0 into a group: a transposition of
+// 4-byte units, several times as fast as packBlocks.
+func packWords(out, in []byte, f *format, t graph.DType, n, k int) {
+	le, rowBytes, blockBytes := binary.LittleEndian, t.RowBytes(k), t.BlockBytes()
+	words, head, flip := f.quantBytes()/64, blockBytes-f.quantBytes()/GroupRows, uint32(0)
+	if t == graph.Q8_0 {
+		flip = 0x80808080 // int8 to unsigned
+	}
+	for i := range k / blockK {
+		at, _ := f.block(i)
+		quants, scales := out[at:][:f.quantBytes()], out[at+f.quantBytes():][:f.blockBytes()-f.quantBytes()]
+		for r := range n {
+			p := in[r*rowBytes+i*blockBytes:][:blockBytes]
+			copy(scales[2*r:2*r+2], p)
+			if f.min {
+				copy(scales[32+2*r:32+2*r+2], p[2:])
 			}
-			for i := range k / blockK {
-				b.read(t, row, i)
-				b.write(f, out, i, r)
+			p = p[head:]
+			for j := range words {
+				le.PutUint32(quants[64*j+4*r:], le.Uint32(p[4*j:])^flip)
+			}
+		}
+	}
+}
+
+// packFloats packs n rows of elements of 2 or 4 bytes into a group.
+func packFloats(out, in []byte, element, n, k int) {
+	le, rowBytes := binary.LittleEndian, k*element
+	for i := range k {
+		col := out[i*GroupRows*element:][:GroupRows*element]
+		for r := range n {
+			if p := in[r*rowBytes+i*element:]; element == 2 {
+				le.PutUint16(col[2*r:], le.Uint16(p))
+			} else {
+				le.PutUint32(col[4*r:], le.Uint32(p))
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/holdfast-run/holdfast/graph"
@@ -238,6 +239,27 @@ func TestPackedBytes(t *testing.T) {
 		got, err := PackedBytes(c.t, c.rows, c.k)
 		if (err != nil) != (c.want == 0) || err == nil && got != c.want {
 			t.Errorf("PackedBytes(%v, %d, %d) = %d, %v; want %d", c.t, c.rows, c.k, got, err, c.want)
+		}
+	}
+}
+
+// TestPackWords: the fast way of packing gives what the slow one does.
+func TestPackWords(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 9))
+	for _, dt := range []graph.DType{graph.Q4_0, graph.Q4_1, graph.Q8_0} {
+		for _, n := range []int{1, 15, 16} {
+			const k = 96
+			f := formatOf(dt)
+			in := make([]byte, n*dt.RowBytes(k))
+			for i := range in {
+				in[i] = byte(rng.Uint32())
+			}
+			fast, slow := make([]byte, f.groupBytes(k)), make([]byte, f.groupBytes(k))
+			packWords(fast, in, f, dt, n, k)
+			packBlocks(slow, in, f, dt, n, k)
+			if !bytes.Equal(fast, slow) {
+				t.Errorf("%v, %d rows: packed otherwise", dt, n)
+			}
 		}
 	}
 }
