@@ -137,6 +137,7 @@ func TestPenalties(t *testing.T) {
 		{Params{PresencePenalty: 0.5}, []float32{4, -4.5, 0, 3.5, 4, negInf, math.MaxFloat32, -math.MaxFloat32}},
 		{Params{FrequencyPenalty: 0.5}, []float32{4, -4.5, 0, 2.5, 4, negInf, math.MaxFloat32, -math.MaxFloat32}},
 		{Params{RepetitionPenalty: 2, FrequencyPenalty: 1, PresencePenalty: -2}, []float32{2, -7, 0, 1, 4, negInf, math.MaxFloat32 / 2, -math.MaxFloat32}},
+		{Params{LogitBias: []Bias{{1, -0.5}, {6, 100}, {7, -100}}}, []float32{4, -4.5, 0, 4, 4, negInf, math.MaxFloat32, -math.MaxFloat32}},
 		{Params{LogitBias: []Bias{{1, 6}, {4, -100}, {5, 100}, {6, 100}}, RepetitionPenalty: 2}, []float32{2, 1, 0, 2, -96, negInf, math.MaxFloat32 / 2, -math.MaxFloat32}},
 	} {
 		row := Row{Params: c.params, History: NewHistory(h.prompt)}

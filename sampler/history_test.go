@@ -80,6 +80,34 @@ func TestHistoryEqualsPlain(t *testing.T) {
 	})
 }
 
+// TestFork: a clone goes its own way, and tokens taken back leave no trace.
+func TestFork(t *testing.T) {
+	h := NewHistory([]int32{1, 2, 1})
+	h.Append(2)
+	h.Append(3)
+	fork := h.Clone()
+	fork.Append(4)
+	h.Append(3)
+	h.Truncate(0)
+	h.Append(4)
+	for _, c := range []struct {
+		h    *History
+		want []Seen
+	}{
+		{h, []Seen{{1, 0, true}, {2, 0, true}, {4, 1, false}}},
+		{fork, []Seen{{1, 0, true}, {2, 1, true}, {3, 1, false}, {4, 1, false}}},
+	} {
+		if !slices.Equal(c.h.Seen(), c.want) {
+			t.Errorf("%v, want %v", c.h.Seen(), c.want)
+		}
+	}
+	h.Reset([]int32{4})
+	h.Append(2)
+	if want := []Seen{{4, 0, true}, {2, 1, false}}; !slices.Equal(h.Seen(), want) {
+		t.Errorf("after a reset: %v, want %v", h.Seen(), want)
+	}
+}
+
 // TestLongHistory: a table that grows under tokens that come and go.
 func TestLongHistory(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 12))

@@ -44,7 +44,7 @@ func Logprobs(logits []float32, token int32, top int, s *Scratch) (chosen float6
 		sum += weight(sc.below(l))
 	}
 	log := num.Log(float64(float64(sum) * (1.0 / (1 << topBits))))
-	of := func(l float32) float64 { return float64(l+0) - sc.top - log } // -0 + 0 is +0
+	of := func(l float32) float64 { return float64(l) - sc.top - log }
 	likeliest = s.likeliest[:0]
 	for _, m := range s.best(logits, top) {
 		likeliest = append(likeliest, Logprob{int32(uint32(m)), of(unrank(uint32(m >> 32)))})
