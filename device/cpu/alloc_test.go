@@ -1,0 +1,43 @@
+package cpu_test
+
+import (
+	"testing"
+
+	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/device/cpu"
+	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/testkit/devicetest"
+	"github.com/holdfast-run/holdfast/internal/testkit/golden"
+	"github.com/holdfast-run/holdfast/sampler"
+)
+
+// TestStepAllocatesNothing: neither prefill nor decode, nor drawing, touches the
+// heap once the scratch has grown.
+func TestStepAllocatesNothing(t *testing.T) {
+	c := golden.TinyCase(t, "q4_1")
+	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, Blocks: 32, ContextLength: 512})
+	for name, in := range map[string]*device.StepInput{
+		"prefill": r.Input(2, false, devicetest.Part{Row: 0, Tokens: sequence(c.Vocab, 300, 1)}),
+		"decode":  r.Input(2, false, devicetest.Part{Row: 1, Tokens: []int32{3}}, devicetest.Part{Row: 0, Tokens: []int32{5}}),
+	} {
+		in.KeepLogits = false
+		var late sampler.Late
+		for i := range in.Logits {
+			late.Rows = append(late.Rows, sampler.Row{Params: sampler.Params{Temperature: float64(i), TopP: 0.9}, Position: 400})
+		}
+		if n := testing.AllocsPerRun(20, func() {
+			ticket, err := r.Program.Launch(in)
+			if err == nil {
+				ticket, err = r.Program.Sample(ticket, &late)
+			}
+			if err == nil {
+				_, err = ticket.Wait()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("a step of %s allocates %v times", name, n)
+		}
+	}
+}
