@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/internal/testkit/golden"
 	"github.com/holdfast-run/holdfast/sampler"
 )
@@ -350,5 +351,14 @@ func TestMakePlan(t *testing.T) {
 	// 2 layers, 2 KV heads of 16, K and V in F16
 	if want := int64(2 * 2 * 16 * 2 * 2); p.BytesPerToken != want {
 		t.Errorf("a token takes %d bytes, want %d", p.BytesPerToken, want)
+	}
+}
+
+func TestTooLittleMemory(t *testing.T) {
+	defer func(f func() int64) { availableMemory = f }(availableMemory)
+	availableMemory = func() int64 { return 100 << 10 }
+	_, err := MakePlan(Config{ModelPath: golden.TinyChat(t)})
+	if !errors.Is(err, device.ErrNoMemory) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("a plan larger than the memory: %v", err)
 	}
 }

@@ -9,6 +9,9 @@ import (
 	"github.com/holdfast-run/holdfast/internal/sysinfo"
 )
 
+// availableMemory is sysinfo's; tests set another.
+var availableMemory = sysinfo.AvailableMemory
+
 // Plan is the memory plan: what the model will hold, counted before it loads.
 type Plan struct {
 	Items         []device.PlanItem
@@ -61,7 +64,7 @@ func (l *loaded) makePlan(cfg Config) error {
 		o.KV = graph.F16
 	}
 	o.MaxTokens = max(maxStepTokens, o.MaxRows)
-	available := sysinfo.AvailableMemory()
+	available := availableMemory()
 
 	// One block first, for the price of a block; then as many as all rows can
 	// use, within a quarter of the memory, but at least one whole context.

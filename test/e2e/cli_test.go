@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
@@ -181,5 +182,22 @@ func TestDoctor(t *testing.T) {
 	t.Setenv("LD_LIBRARY_PATH", dir)
 	if got := run(t, "", "doctor"); !strings.Contains(got.stdout, filepath.Join(dir, "libnrt.so.1.2.3")) {
 		t.Errorf("libnrt.so.1.2.3 was not found:\n%s", got.stdout)
+	}
+}
+
+// TestBench holds that bench prints speeds that a script can read.
+func TestBench(t *testing.T) {
+	out := run(t, "", "bench", "--model", tinyModel, "--prefill", "40", "--decode", "8", "--rounds", "2", "--threads", "1", "--json")
+	var r struct {
+		Prefill float64   `json:"prefill_tok_s"`
+		Decode  float64   `json:"decode_tok_s"`
+		Threads int       `json:"threads"`
+		All     []float64 `json:"all_tok_s"`
+	}
+	if err := json.Unmarshal([]byte(out.stdout), &r); err != nil || out.code != 0 || r.Prefill <= 0 || r.Decode <= 0 || r.Threads != 1 || len(r.All) != 4 {
+		t.Errorf("exit %d, %q (%v), stderr %q", out.code, out.stdout, err, out.stderr)
+	}
+	if out := run(t, "", "bench", "--model", tinyModel, "--prefill", "600"); out.code != 1 || !strings.Contains(out.stderr, "512") {
+		t.Errorf("a prompt longer than the context: exit %d, %q", out.code, out.stderr)
 	}
 }
