@@ -25,19 +25,19 @@ func (s *Scratch) adjust(logits []float32, row *Row) ([]float32, error) {
 	poisoned := false
 	for _, b := range p.LogitBias {
 		if i := uint(b.Token); i < n {
-			poisoned = poisoned || isPoison(logits[i])
+			poisoned = poisoned || isPoison(s.adjusted[i])
 			s.adjusted[i] = biased(s.adjusted[i], b.Value)
 		}
 	}
 	for _, t := range s.forbidden {
 		if i := uint(t); i < n {
-			poisoned = poisoned || isPoison(logits[i])
+			poisoned = poisoned || isPoison(s.adjusted[i])
 			s.adjusted[i] = negInf
 		}
 	}
 	for i := range seen {
 		if j := uint(seen[i].Token); j < n {
-			poisoned = poisoned || isPoison(logits[j])
+			poisoned = poisoned || isPoison(s.adjusted[j])
 			s.adjusted[j] = p.penalised(s.adjusted[j], &seen[i])
 		}
 	}
@@ -78,6 +78,9 @@ func (p *Params) penalised(logit float32, seen *Seen) float32 {
 // finite rounds what became of a logit to float32. It stays -Inf if it was;
 // otherwise it is held between the finite numbers.
 func finite(x float64, was float32) float32 {
+	if f := float32(x); f >= -math.MaxFloat32 && f <= math.MaxFloat32 {
+		return f
+	}
 	if was == negInf {
 		return was
 	}

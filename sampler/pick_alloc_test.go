@@ -51,3 +51,18 @@ func TestSequenceDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations a token", n)
 	}
 }
+
+// TestGrownHistoryDoesNotAllocate: Grow makes room for as many distinct tokens.
+func TestGrownHistoryDoesNotAllocate(t *testing.T) {
+	h := NewHistory([]int32{1, 2})
+	h.Grow(2000)
+	token := int32(100)
+	if n := testing.AllocsPerRun(1, func() { // runs twice
+		for range 1000 {
+			h.Append(token)
+			token++
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
