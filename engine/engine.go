@@ -35,6 +35,8 @@ type Request struct {
 	MaxTokens int     // most tokens to make; 0 means up to the context's end
 	Params    sampler.Params
 	Stop      []string // the completion ends before the first of these
+	StopIDs   []int32  // token IDs that end the completion, beside the model's own
+	IgnoreEOS bool     // go on past the model's end tokens, to MaxTokens
 }
 
 // FinishReason says why a generation ended, in OpenAI's words.

@@ -98,8 +98,15 @@ func TestCompanyDoesNotMatter(t *testing.T) {
 	c := golden.TinyCase(t, "tiny-chat")
 	request := func(i int) Request {
 		r := Request{Tokens: slices.Clone(c.Tokens[:5+i]), MaxTokens: 50 + i, Params: greedy}
-		if i%2 == 1 {
+		switch i % 3 {
+		case 1:
 			r.Params = sampler.Params{Temperature: 1, TopP: 0.9, TopK: 40, Seed: uint64(i)}
+		case 2: // what looks back must survive preemption
+			r.Params = sampler.Params{
+				Temperature: 0.8, TopP: 1, MinP: 0.02, Seed: uint64(i),
+				RepetitionPenalty: 1.3, FrequencyPenalty: 0.4, PresencePenalty: 0.2, MinTokens: 20,
+				LogitBias: []sampler.Bias{{Token: 70, Value: 2}}, BadWords: [][]int32{{80, 81}, {90}},
+			}
 		}
 		return r
 	}
@@ -134,6 +141,46 @@ func TestCompanyDoesNotMatter(t *testing.T) {
 	}
 	if s := e.Stats(); s.CompletionTokens < n*50 {
 		t.Errorf("%d tokens counted", s.CompletionTokens)
+	}
+}
+
+// TestEnds: end tokens, stop tokens, and what holds them off.
+func TestEnds(t *testing.T) {
+	c := golden.TinyCase(t, "tiny-chat")
+	e := open(t, Config{}, nil)
+	made := c.Tokens[c.Prompt:]
+	at := slices.IndexFunc(made, func(id int32) bool { return !slices.Contains(made[:10], id) }) // drawn first after ten others
+	if at < 10 {
+		t.Fatalf("the golden continuation has no such token: %d", at)
+	}
+	ask := func(r Request) Usage {
+		r.Tokens = c.Tokens[:c.Prompt]
+		g, err := e.Generate(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		if _, _, err := result(g); err != nil {
+			t.Fatal(err)
+		}
+		return g.Usage()
+	}
+	eog := e.Tokenizer().EOG()[0]
+	toEOG := sampler.Params{TopP: 1, LogitBias: []sampler.Bias{{Token: eog, Value: 100}}}
+	held := toEOG
+	held.MinTokens = 5
+	for name, c := range map[string]struct {
+		r    Request
+		want int // tokens drawn
+	}{
+		"stop token":            {Request{MaxTokens: 40, Params: greedy, StopIDs: made[at : at+1]}, at + 1},
+		"end token":             {Request{MaxTokens: 40, Params: toEOG}, 1},
+		"end token held off":    {Request{MaxTokens: 40, Params: held}, 6},
+		"end token passed over": {Request{MaxTokens: 12, Params: toEOG, IgnoreEOS: true}, 12},
+	} {
+		if got := ask(c.r); got.CompletionTokens != c.want {
+			t.Errorf("%s: %d tokens, want %d", name, got.CompletionTokens, c.want)
+		}
 	}
 }
 
@@ -227,6 +274,8 @@ func TestRefusals(t *testing.T) {
 		"empty prompt":   {Params: greedy},
 		"foreign token":  {Tokens: []int32{1 << 20}, Params: greedy},
 		"negative token": {Tokens: []int32{-1}, Params: greedy},
+		"foreign bias":   {Tokens: c.Tokens[:3], Params: sampler.Params{TopP: 1, LogitBias: []sampler.Bias{{Token: 1 << 19, Value: 1}}}},
+		"foreign stop":   {Tokens: c.Tokens[:3], Params: greedy, StopIDs: []int32{1 << 19}},
 		"temperature":    {Tokens: c.Tokens[:3], Params: sampler.Params{Temperature: -1, TopP: 1}},
 	} {
 		if err := try(r); err == nil {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/holdfast-run/holdfast/sampler"
 	"github.com/holdfast-run/holdfast/scheduler"
 )
 
@@ -16,8 +18,9 @@ type Generation struct {
 	req Request
 	seq scheduler.Sequence // the loop's
 	// ended and usage.PromptTokens: set before submit or by the loop only.
-	ended bool
-	usage Usage
+	ended   bool
+	usage   Usage
+	history *sampler.History // what was drawn, where picking looks back; else nil
 
 	cancelled atomic.Bool
 	loop      *loop
@@ -53,7 +56,7 @@ func (e *Engine) prepare(ctx context.Context, r Request) (*Generation, error) {
 	if len(r.Tokens) == 0 {
 		return nil, fmt.Errorf("engine: the prompt is empty")
 	}
-	for _, t := range r.Tokens {
+	for _, t := range slices.Concat(r.Tokens, r.StopIDs) {
 		if t < 0 || int(t) >= e.info.VocabSize {
 			return nil, fmt.Errorf("engine: token %d is not in the vocabulary of %d", t, e.info.VocabSize)
 		}
@@ -62,6 +65,9 @@ func (e *Engine) prepare(ctx context.Context, r Request) (*Generation, error) {
 		return nil, &ContextLengthError{Prompt: len(r.Tokens), MaxTokens: r.MaxTokens, Limit: limit}
 	}
 	if err := r.Params.Validate(); err != nil {
+		return nil, err
+	}
+	if err := r.Params.ValidateTokens(e.info.VocabSize); err != nil {
 		return nil, err
 	}
 	most := limit
@@ -79,16 +85,37 @@ func (e *Engine) prepare(ctx context.Context, r Request) (*Generation, error) {
 		Owner:  g,
 		Tokens: append(make([]int32, 0, len(r.Tokens)+64), r.Tokens...),
 		MaxLen: most,
-		Stop:   e.tokenizer.EOG(),
+		Stop:   r.StopIDs,
+	}
+	if !r.IgnoreEOS {
+		g.seq.Stop = slices.Concat(e.tokenizer.EOG(), r.StopIDs)
+	}
+	if looksBack(&r.Params) {
+		g.history = sampler.NewHistory(r.Tokens)
+		g.history.Grow(min(most-len(r.Tokens), maxStepTokens))
 	}
 	g.unwatch = context.AfterFunc(ctx, func() { g.cancel(ctx.Err()) })
 	return g, nil
+}
+
+// looksBack reports whether picking a token depends on those before it.
+func looksBack(p *sampler.Params) bool {
+	return p.RepetitionPenalty != 0 && p.RepetitionPenalty != 1 || p.FrequencyPenalty != 0 || p.PresencePenalty != 0 ||
+		len(p.BadWords) > 0 || p.MinTokens > 0
+}
+
+// row says how to pick the sequence's next token.
+func (g *Generation) row() sampler.Row {
+	return sampler.Row{Params: g.req.Params, Position: int64(len(g.seq.Tokens)), History: g.history, Stop: g.seq.Stop}
 }
 
 // push is the loop's: one more token was drawn, and the sequence ended with it
 // if why says so.
 func (g *Generation) push(token int32, why scheduler.Reason) {
 	g.ended = why != scheduler.None
+	if g.history != nil {
+		g.history.Append(token)
+	}
 	g.mu.Lock()
 	g.tokens = append(g.tokens, token)
 	g.reason, g.cached = why, g.seq.Cached

@@ -132,7 +132,7 @@ func (l *loop) runStep(batch []scheduler.Item) {
 	l.late.Rows = l.late.Rows[:0]
 	for _, it := range batch {
 		if it.Logits {
-			l.late.Rows = append(l.late.Rows, sampler.Row{Params: owner(it.Seq).req.Params, Position: int64(len(it.Seq.Tokens))})
+			l.late.Rows = append(l.late.Rows, owner(it.Seq).row())
 		}
 	}
 	out, err := l.compute(in)
