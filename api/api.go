@@ -24,6 +24,11 @@ const (
 	MaxParts       = 1024    // content parts of a message
 	MaxStops       = 4       // stop strings
 	MaxStopBytes   = 1024    // one stop string
+	MaxStopTokens  = 128     // stop_token_ids
+	MaxTokenIDs    = 1 << 20 // any list of token IDs
 	MaxTopK        = 1 << 20 // top_k
 	MaxTemperature = 2.0     // temperature
+	MaxPenalty     = 2.0     // frequency_penalty and presence_penalty, either way
+	MaxBiases      = 1024    // tokens in logit_bias
+	MaxBias        = 100     // a value in logit_bias, either way
 )

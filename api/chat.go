@@ -2,21 +2,12 @@ package api
 
 import "github.com/go-json-experiment/json/jsontext"
 
-// ChatRequest is the body of POST /v1/chat/completions. A nil pointer is a
-// parameter that was not given.
+// ChatRequest is the body of POST /v1/chat/completions.
 type ChatRequest struct {
-	Model               string         `json:"model"`
-	Messages            Messages       `json:"messages"`
-	MaxTokens           *int64         `json:"max_tokens,omitzero"` // older name of MaxCompletionTokens
-	MaxCompletionTokens *int64         `json:"max_completion_tokens,omitzero"`
-	Temperature         *float64       `json:"temperature,omitzero"`
-	TopP                *float64       `json:"top_p,omitzero"`
-	TopK                *int64         `json:"top_k,omitzero"` // as in vLLM: 0 and -1 mean all tokens
-	Seed                *int64         `json:"seed,omitzero"`
-	Stop                Stop           `json:"stop,omitzero"`
-	Stream              bool           `json:"stream,omitzero"`
-	StreamOptions       *StreamOptions `json:"stream_options,omitzero"`
-	User                string         `json:"user,omitzero"` // accepted, and not used
+	Options
+	Messages            Messages `json:"messages"`
+	MaxTokens           *int64   `json:"max_tokens,omitzero"` // older name of MaxCompletionTokens
+	MaxCompletionTokens *int64   `json:"max_completion_tokens,omitzero"`
 
 	// Other holds the members that no field above names.
 	Other jsontext.Value `json:",embed"`
@@ -32,16 +23,6 @@ func (r *ChatRequest) TokenLimit() int {
 		return int(*r.MaxTokens)
 	}
 	return 0
-}
-
-// IncludeUsage reports whether a stream shall end with a usage chunk.
-func (r *ChatRequest) IncludeUsage() bool {
-	return r.StreamOptions != nil && r.StreamOptions.IncludeUsage
-}
-
-// StreamOptions are the parameters of a streamed answer.
-type StreamOptions struct {
-	IncludeUsage bool `json:"include_usage,omitzero"`
 }
 
 // The roles of a message.
@@ -71,10 +52,6 @@ type Content string
 
 // Text returns s as a message's content.
 func Text(s string) *Content { return new(Content(s)) }
-
-// Stop holds the strings before which a completion ends. On the wire it is a
-// string or a list of strings.
-type Stop []string
 
 // ChatCompletion is the answer to a request that does not stream.
 type ChatCompletion struct {

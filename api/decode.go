@@ -110,31 +110,6 @@ func (c *Content) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return err
 }
 
-// UnmarshalJSONFrom implements json.UnmarshalerFrom for a string or a list of strings.
-func (s *Stop) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	*s = nil
-	one := func() error {
-		if len(*s) == MaxStops {
-			return BadRequest(CodeInvalidValue, "stop", "A request may have at most %d stop strings.", MaxStops)
-		}
-		var text string
-		if err := json.UnmarshalDecode(dec, &text); err != nil {
-			return err
-		}
-		*s = append(*s, text)
-		return nil
-	}
-	switch dec.PeekKind() {
-	case '[':
-		return readList(dec, one)
-	case '"':
-		return one()
-	case 'n':
-		return dec.SkipValue()
-	}
-	return &json.SemanticError{JSONKind: dec.PeekKind(), GoType: reflect.TypeFor[string]()}
-}
-
 // readList calls one for each element of the array that dec stands before;
 // null is the empty list.
 func readList(dec *jsontext.Decoder, one func() error) error {

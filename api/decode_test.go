@@ -19,7 +19,9 @@ func TestDecodeChatRequest(t *testing.T) {
 		"max_tokens":7,"max_completion_tokens":9,"temperature":0,"top_p":0.5,"top_k":-1,"seed":-3,
 		"stop":["a","b"],"stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false},
 		"user":"u","metadata":{"k":"v"},"nobody_knows_this":[1,{"x":null}],
-		"n":1.0,"tools":[ ],"logit_bias":{},"response_format":{ "type": "text" },"logprobs":false,"store":null}`
+		"min_p":0.1,"repetition_penalty":1.5,"frequency_penalty":-2,"presence_penalty":2,"logit_bias":{"10":-100,"9":1.5,"0":100},
+		"min_tokens":9,"ignore_eos":true,"stop_token_ids":[7,0],
+		"n":1.0,"tools":[ ],"response_format":{ "type": "text" },"logprobs":false,"store":null}`
 	r, err := DecodeChatRequest([]byte(body))
 	if err != nil {
 		t.Fatal(err)
@@ -27,14 +29,19 @@ func TestDecodeChatRequest(t *testing.T) {
 	r.Other = nil
 	r.Messages[1].Other = nil
 	want := &ChatRequest{
-		Model: "m",
+		Options: Options{
+			Model:       "m",
+			Temperature: new(0.0), TopP: new(0.5), TopK: new(int64(-1)), MinP: new(0.1), Seed: new(int64(-3)),
+			RepetitionPenalty: new(1.5), FrequencyPenalty: new(-2.0), PresencePenalty: new(2.0),
+			LogitBias: LogitBias{{0, 100}, {9, 1.5}, {10, -100}},
+			Stop:      Stop{"a", "b"}, StopTokenIDs: Tokens{7, 0}, MinTokens: new(int64(9)), IgnoreEOS: true,
+			Stream: true, StreamOptions: &StreamOptions{IncludeUsage: true}, User: "u",
+		},
 		Messages: Messages{
 			{Role: "developer", Content: Text("Be\nbrief.")},
 			{Role: "user", Content: Text("Grüße\n☺")},
 		},
 		MaxTokens: new(int64(7)), MaxCompletionTokens: new(int64(9)),
-		Temperature: new(0.0), TopP: new(0.5), TopK: new(int64(-1)), Seed: new(int64(-3)),
-		Stop: Stop{"a", "b"}, Stream: true, StreamOptions: &StreamOptions{IncludeUsage: true}, User: "u",
 	}
 	if !reflect.DeepEqual(r, want) {
 		t.Errorf("got  %+v\nwant %+v", r, want)
@@ -62,9 +69,8 @@ func TestDepthCountsNoStrings(t *testing.T) {
 func TestNullEqualsAbsent(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`{` + hello)
-	typ := reflect.TypeFor[ChatRequest]()
-	for i := range typ.NumField() {
-		name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[ChatRequest]()) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name != "" && name != "model" && name != "messages" {
 			fmt.Fprintf(&b, `,%q:null`, name)
 		}
@@ -141,6 +147,41 @@ func TestDecodeRefuses(t *testing.T) {
 		{"five stops", `{` + hello + `,"stop":["a","b","c","d","e"]}`, CodeInvalidValue, "stop"},
 		{"empty stop", `{` + hello + `,"stop":["a",""]}`, CodeInvalidValue, "stop[1]"},
 		{"long stop", `{` + hello + `,"stop":"` + strings.Repeat("x", MaxStopBytes+1) + `"}`, CodeInvalidValue, "stop[0]"},
+		{"min_p -0.1", `{` + hello + `,"min_p":-0.1}`, CodeInvalidValue, "min_p"},
+		{"min_p 1.1", `{` + hello + `,"min_p":1.1}`, CodeInvalidValue, "min_p"},
+		{"min_p is a list", `{` + hello + `,"min_p":[]}`, CodeInvalidType, "min_p"},
+		{"repetition_penalty 0", `{` + hello + `,"repetition_penalty":0}`, CodeInvalidValue, "repetition_penalty"},
+		{"repetition_penalty -1", `{` + hello + `,"repetition_penalty":-1}`, CodeInvalidValue, "repetition_penalty"},
+		{"repetition_penalty 1e400", `{` + hello + `,"repetition_penalty":1e400}`, CodeInvalidValue, "repetition_penalty"},
+		{"frequency_penalty 2.1", `{` + hello + `,"frequency_penalty":2.1}`, CodeInvalidValue, "frequency_penalty"},
+		{"presence_penalty -2.1", `{` + hello + `,"presence_penalty":-2.1}`, CodeInvalidValue, "presence_penalty"},
+		{"presence_penalty is a boolean", `{` + hello + `,"presence_penalty":true}`, CodeInvalidType, "presence_penalty"},
+		{"min_tokens -1", `{` + hello + `,"min_tokens":-1}`, CodeInvalidValue, "min_tokens"},
+		{"min_tokens above max_tokens", `{` + hello + `,"min_tokens":8,"max_tokens":7}`, CodeInvalidValue, "min_tokens"},
+		{"min_tokens above max_completion_tokens", `{` + hello + `,"min_tokens":8,"max_tokens":9,"max_completion_tokens":7}`, CodeInvalidValue, "min_tokens"},
+		{"ignore_eos is a number", `{` + hello + `,"ignore_eos":1}`, CodeInvalidType, "ignore_eos"},
+		{"stop_token_ids is a number", `{` + hello + `,"stop_token_ids":1}`, CodeInvalidType, "stop_token_ids"},
+		{"stop token is null", `{` + hello + `,"stop_token_ids":[1,null]}`, CodeInvalidType, "stop_token_ids[1]"},
+		{"stop token is a string", `{` + hello + `,"stop_token_ids":["1"]}`, CodeInvalidType, "stop_token_ids[0]"},
+		{"stop token 1.5", `{` + hello + `,"stop_token_ids":[1.5]}`, CodeInvalidType, "stop_token_ids[0]"},
+		{"stop token -1", `{` + hello + `,"stop_token_ids":[2,-1]}`, CodeInvalidValue, "stop_token_ids[1]"},
+		{"stop token 2^31", `{` + hello + `,"stop_token_ids":[2147483648]}`, CodeInvalidValue, "stop_token_ids[0]"},
+		{"stop token 1e99", `{` + hello + `,"stop_token_ids":[99999999999999999999]}`, CodeInvalidValue, "stop_token_ids[0]"},
+		{"129 stop tokens", `{` + hello + `,"stop_token_ids":[` + strings.Repeat(`1,`, MaxStopTokens) + `1]}`, CodeInvalidValue, "stop_token_ids"},
+		{"stop_token_ids cut short", `{` + hello + `,"stop_token_ids":[1,`, CodeInvalidJSON, "stop_token_ids"},
+		{"logit_bias is a list", `{` + hello + `,"logit_bias":[1]}`, CodeInvalidType, "logit_bias"},
+		{"logit_bias of a word", `{` + hello + `,"logit_bias":{"the":1}}`, CodeInvalidValue, "logit_bias"},
+		{"logit_bias of -1", `{` + hello + `,"logit_bias":{"-1":1}}`, CodeInvalidValue, "logit_bias"},
+		{"logit_bias of 01", `{` + hello + `,"logit_bias":{"1":1,"01":1}}`, CodeInvalidValue, "logit_bias"},
+		{"logit_bias of 2^31", `{` + hello + `,"logit_bias":{"2147483648":1}}`, CodeInvalidValue, "logit_bias"},
+		{"logit_bias twice", `{` + hello + `,"logit_bias":{"1":1,"1":1}}`, CodeInvalidJSON, "logit_bias[1]"},
+		{"logit_bias 101", `{` + hello + `,"logit_bias":{"1":101}}`, CodeInvalidValue, "logit_bias"},
+		{"logit_bias -100.5", `{` + hello + `,"logit_bias":{"1":-100.5}}`, CodeInvalidValue, "logit_bias"},
+		{"logit_bias null", `{` + hello + `,"logit_bias":{"1":null}}`, CodeInvalidType, "logit_bias[1]"},
+		{"logit_bias is a string", `{` + hello + `,"logit_bias":{"1":"2"}}`, CodeInvalidType, "logit_bias[1]"},
+		{"logit_bias cut short", `{` + hello + `,"logit_bias":{"1":`, CodeInvalidJSON, "logit_bias[1]"},
+		{"logit_bias cut shorter", `{` + hello + `,"logit_bias":{`, CodeInvalidJSON, "logit_bias"},
+		{"1025 biases", `{` + hello + `,"logit_bias":{` + biases(MaxBiases+1) + `}}`, CodeInvalidValue, "logit_bias"},
 		{"stream is a string", `{` + hello + `,"stream":"true"}`, CodeInvalidType, "stream"},
 		{"stream_options alone", `{` + hello + `,"stream_options":{}}`, CodeInvalidValue, "stream_options"},
 		{"include_usage is a number", `{` + hello + `,"stream":true,"stream_options":{"include_usage":1}}`, CodeInvalidType, "stream_options.include_usage"},
@@ -149,12 +190,44 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+// biases returns the members of a logit_bias for n tokens, descending.
+func biases(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `%q:1,`, fmt.Sprint(n-1-i))
+	}
+	return strings.TrimSuffix(b.String(), ",")
+}
+
+// TestBounds gives each parameter values at the ends of its range.
+func TestBounds(t *testing.T) {
+	for _, more := range []string{
+		`"min_p":0`, `"min_p":1`, `"repetition_penalty":1e-9`, `"repetition_penalty":1e300`,
+		`"frequency_penalty":2`, `"frequency_penalty":-2`, `"presence_penalty":2`, `"presence_penalty":-2`,
+		`"min_tokens":0,"max_tokens":1`, `"min_tokens":7,"max_tokens":7`, `"min_tokens":2147483647`,
+		`"ignore_eos":false`, `"stop_token_ids":[]`, `"stop_token_ids":[2147483647]`,
+		`"stop_token_ids":[` + strings.Repeat(`1,`, MaxStopTokens-1) + `1]`,
+		`"logit_bias":{}`, `"logit_bias":{"2147483647":100,"0":-100}`, `"logit_bias":{` + biases(MaxBiases) + `}`,
+	} {
+		r, err := DecodeChatRequest([]byte(`{` + hello + `,` + more + `}`))
+		if err != nil {
+			t.Errorf("%.80s: %v", more, err)
+			continue
+		}
+		for i := 1; i < len(r.LogitBias); i++ {
+			if r.LogitBias[i-1].Token >= r.LogitBias[i].Token {
+				t.Fatalf("%.80s: the tokens do not ascend", more)
+			}
+		}
+	}
+}
+
 // TestUnsupported gives each parameter of the table a value that asks for something.
 func TestUnsupported(t *testing.T) {
 	values := map[string]string{
-		"n": `2`, "logprobs": `true`, "store": `true`, "tools": `[{}]`, "functions": `[{}]`, "logit_bias": `{"1":2}`,
-		"modalities": `["text","audio"]`, "response_format": `{"type":"json_object"}`, "frequency_penalty": `0.1`,
-		"presence_penalty": `-0.1`, "top_logprobs": `3`, "add_generation_prompt": `false`, "skip_special_tokens": `false`,
+		"n": `2`, "logprobs": `true`, "store": `true`, "tools": `[{}]`, "functions": `[{}]`,
+		"modalities": `["text","audio"]`, "response_format": `{"type":"json_object"}`,
+		"top_logprobs": `3`, "add_generation_prompt": `false`, "skip_special_tokens": `false`,
 	}
 	for name := range unsupportedChat {
 		v := values[name]
@@ -198,6 +271,7 @@ func TestErrorBody(t *testing.T) {
 func FuzzChatRequest(f *testing.F) {
 	f.Add([]byte(`{` + hello + `}`))
 	f.Add([]byte(`{` + hello + `,"stop":["a"],"stream":true,"stream_options":{"include_usage":true},"n":1,"zz":[{}]}`))
+	f.Add([]byte(`{` + hello + `,"logit_bias":{"7":1,"5":-2e1},"stop_token_ids":[1,2],"min_tokens":3,"ignore_eos":true,"repetition_penalty":1.5}`))
 	f.Add([]byte(`{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x"}]}],"temperature":1e400}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r, err := DecodeChatRequest(body)
@@ -227,6 +301,9 @@ func FuzzChatRequest(f *testing.F) {
 			}
 			if len(x.Stop) == 0 {
 				x.Stop = nil
+			}
+			if len(x.StopTokenIDs) == 0 {
+				x.StopTokenIDs = nil
 			}
 		}
 		if !reflect.DeepEqual(r, r2) {

@@ -27,24 +27,7 @@ func (r *ChatRequest) validate() error {
 	if err := checkInt("max_tokens", r.MaxTokens, 1, math.MaxInt32); err != nil {
 		return err
 	}
-	if err := checkInt("top_k", r.TopK, -1, MaxTopK); err != nil {
-		return err
-	}
-	if err := checkFloat("temperature", r.Temperature, 0, MaxTemperature); err != nil {
-		return err
-	}
-	if err := checkFloat("top_p", r.TopP, 0, 1); err != nil {
-		return err
-	}
-	for i, s := range r.Stop {
-		if s == "" || len(s) > MaxStopBytes {
-			return BadRequest(CodeInvalidValue, fmt.Sprintf("stop[%d]", i), "A stop string must have 1 to %d bytes.", MaxStopBytes)
-		}
-	}
-	if r.StreamOptions != nil && !r.Stream {
-		return BadRequest(CodeInvalidValue, "stream_options", "The parameter 'stream_options' is only allowed when 'stream' is true.")
-	}
-	return nil
+	return r.Options.validate(r.TokenLimit())
 }
 
 func (m *Message) validate(i int) error {
@@ -65,18 +48,4 @@ func (m *Message) validate(i int) error {
 		return BadRequest(CodeMissingParameter, at+"content", "Each message needs a content.")
 	}
 	return nil
-}
-
-func checkInt(name string, v *int64, lo, hi int64) error {
-	if v == nil || (*v >= lo && *v <= hi) {
-		return nil
-	}
-	return BadRequest(CodeInvalidValue, name, "'%s' must be between %d and %d, not %d.", name, lo, hi, *v)
-}
-
-func checkFloat(name string, v *float64, lo, hi float64) error {
-	if v == nil || (*v >= lo && *v <= hi) {
-		return nil
-	}
-	return BadRequest(CodeInvalidValue, name, "'%s' must be between %g and %g, not %g.", name, lo, hi, *v)
 }

@@ -94,13 +94,17 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (engine.Delta, error) {
 	}
 	c.streams, c.includeUsage = req.Stream, req.IncludeUsage()
 
-	c.ctx, c.cancel = context.WithCancelCause(c.s.base)
-	c.watch = startWatch(ctx.Conn(), func() { c.cancel(errClientLeft) })
-	tokens, err := c.s.worker.EncodeChat(chatInput(req, c.start))
+	if err := c.checkTokens("stop_token_ids", req.StopTokenIDs); err != nil {
+		return none, err
+	}
+	params, err := samplerParams(&req.Options)
 	if err != nil {
 		return none, err
 	}
-	params, err := samplerParams(req)
+
+	c.ctx, c.cancel = context.WithCancelCause(c.s.base)
+	c.watch = startWatch(ctx.Conn(), func() { c.cancel(errClientLeft) })
+	tokens, err := c.s.worker.EncodeChat(chatInput(req, c.start))
 	if err != nil {
 		return none, err
 	}
@@ -110,6 +114,8 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (engine.Delta, error) {
 		MaxTokens: req.TokenLimit(),
 		Params:    params,
 		Stop:      req.Stop,
+		StopIDs:   req.StopTokenIDs,
+		IgnoreEOS: req.IgnoreEOS,
 	})
 	if err != nil {
 		return none, err
@@ -147,28 +153,47 @@ func chatInput(req *api.ChatRequest, now time.Time) chat.Input {
 
 // samplerParams fills in OpenAI's defaults. A request without a seed gets one
 // at random.
-func samplerParams(req *api.ChatRequest) (sampler.Params, error) {
-	p := sampler.Params{Temperature: 1, TopP: 1, Seed: rand.Uint64()}
-	if req.Temperature != nil {
-		p.Temperature = *req.Temperature
+func samplerParams(o *api.Options) (sampler.Params, error) {
+	p := sampler.Params{
+		Temperature:       or(o.Temperature, 1),
+		TopP:              or(o.TopP, 1),
+		TopK:              int(max(or(o.TopK, 0), 0)),
+		MinP:              or(o.MinP, 0),
+		RepetitionPenalty: or(o.RepetitionPenalty, 0),
+		FrequencyPenalty:  or(o.FrequencyPenalty, 0),
+		PresencePenalty:   or(o.PresencePenalty, 0),
+		MinTokens:         int(or(o.MinTokens, 0)),
+		Seed:              rand.Uint64(),
 	}
-	if req.TopP != nil {
-		p.TopP = *req.TopP
+	if o.Seed != nil {
+		p.Seed = uint64(*o.Seed)
 	}
-	if req.TopK != nil {
-		p.TopK = int(max(*req.TopK, 0))
-	}
-	if req.Seed != nil {
-		p.Seed = uint64(*req.Seed)
+	for _, b := range o.LogitBias {
+		p.LogitBias = append(p.LogitBias, sampler.Bias(b))
 	}
 	if p.TopP == 0 {
 		// The limit of a shrinking nucleus: the likeliest token alone.
 		p.TopP, p.TopK = 1, 1
 	}
-	if err := p.Validate(); err != nil {
-		return p, api.BadRequest(api.CodeInvalidValue, "", "The sampling parameters are not valid: %v.", err)
+	return p, p.Validate()
+}
+
+// or returns what v points to, or def if it is nil.
+func or[T any](v *T, def T) T {
+	if v == nil {
+		return def
 	}
-	return p, nil
+	return *v
+}
+
+// checkTokens refuses tokens that the model does not have.
+func (c *completion) checkTokens(param string, tokens []int32) error {
+	for i, t := range tokens {
+		if int(t) >= c.info.VocabSize {
+			return api.BadRequest(api.CodeInvalidValue, fmt.Sprintf("%s[%d]", param, i), "The token %d does not exist; the model's vocabulary has %d.", t, c.info.VocabSize)
+		}
+	}
+	return nil
 }
 
 // next waits for the next piece and keeps the time.

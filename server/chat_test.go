@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"reflect"
@@ -148,13 +149,18 @@ func TestRequestOfWorker(t *testing.T) {
 	c := s.dial()
 
 	c.do(post(chatPath, `{"model":"tiny","messages":[{"role":"developer","content":"d"},{"role":"user","content":"u"}],
-		"max_tokens":9,"temperature":0.5,"top_p":0.25,"top_k":3,"seed":-1,"stop":"x"}`, "Content-Type: application/json; charset=utf-8", "X-Request-Id: abc-1"))
+		"max_tokens":9,"temperature":0.5,"top_p":0.25,"top_k":3,"seed":-1,"stop":"x",
+		"min_p":0.125,"repetition_penalty":1.5,"frequency_penalty":-1,"presence_penalty":2,"logit_bias":{"7":1,"3":-2},
+		"min_tokens":4,"ignore_eos":true,"stop_token_ids":[99,0]}`, "Content-Type: application/json; charset=utf-8", "X-Request-Id: abc-1"))
 	in := wait(t, chats)
 	if want := []chat.Message{{Role: "system", Content: "d"}, {Role: "user", Content: "u"}}; !reflect.DeepEqual(in.Messages, want) || !in.AddGenerationPrompt || in.Now.IsZero() {
 		t.Errorf("chat input %+v", in)
 	}
 	want := engine.Request{ID: "abc-1", Tokens: make([]int32, 5), MaxTokens: 9, Stop: []string{"x"},
-		Params: sampler.Params{Temperature: 0.5, TopP: 0.25, TopK: 3, Seed: 1<<64 - 1}}
+		Params: sampler.Params{Temperature: 0.5, TopP: 0.25, TopK: 3, Seed: 1<<64 - 1,
+			MinP: 0.125, RepetitionPenalty: 1.5, FrequencyPenalty: -1, PresencePenalty: 2, MinTokens: 4,
+			LogitBias: []sampler.Bias{{Token: 3, Value: -2}, {Token: 7, Value: 1}}},
+		StopIDs: []int32{99, 0}, IgnoreEOS: true}
 	if got := wait(t, inputs); !reflect.DeepEqual(got, want) {
 		t.Errorf("request %+v, want %+v", got, want)
 	}
@@ -162,7 +168,8 @@ func TestRequestOfWorker(t *testing.T) {
 	c.do(post(chatPath, plainBody))
 	wait(t, chats)
 	first := wait(t, inputs)
-	if p := first.Params; p.Temperature != 1 || p.TopP != 1 || p.TopK != 0 || first.MaxTokens != 0 {
+	if p := first.Params; p.Temperature != 1 || p.TopP != 1 || p.TopK != 0 || first.MaxTokens != 0 || first.IgnoreEOS || first.StopIDs != nil ||
+		!reflect.DeepEqual(p, sampler.Params{Temperature: 1, TopP: 1, Seed: p.Seed}) {
 		t.Errorf("defaults %+v", first)
 	}
 	c.do(post(chatPath, plainBody))
@@ -193,6 +200,8 @@ func TestChatErrors(t *testing.T) {
 		{"bad JSON", fakeWorker{}, `{`, 400, api.TypeInvalidRequest, api.CodeInvalidJSON, "", "not valid JSON"},
 		{"bad value", fakeWorker{}, strings.Replace(plainBody, `{`, `{"temperature":-1,`, 1), 400, api.TypeInvalidRequest, api.CodeInvalidValue, "temperature", "between 0 and 2"},
 		{"unsupported", fakeWorker{}, strings.Replace(plainBody, `{`, `{"n":2,`, 1), 400, api.TypeInvalidRequest, api.CodeUnsupportedParameter, "n", "not supported"},
+		{"no such stop token", fakeWorker{}, strings.Replace(plainBody, `{`, `{"stop_token_ids":[0,100],`, 1), 400, api.TypeInvalidRequest, api.CodeInvalidValue, "stop_token_ids[1]", "token 100"},
+		{"parameter", fakeWorker{generateErr: fmt.Errorf("wrapped: %w", (&sampler.Params{TopP: 1, LogitBias: []sampler.Bias{{Token: 100}}}).ValidateTokens(100))}, plainBody, 400, api.TypeInvalidRequest, api.CodeInvalidValue, "logit_bias", "tokens below 100"},
 		{"unknown model", fakeWorker{}, strings.Replace(plainBody, "tiny", "gpt-9", 1), 404, api.TypeInvalidRequest, api.CodeModelNotFound, "model", "gpt-9"},
 		{"context", fakeWorker{generateErr: ctxErr}, plainBody, 400, api.TypeInvalidRequest, api.CodeContextLength, "messages", "512 tokens, but the messages have 600"},
 		{"template", fakeWorker{encodeErr: &chat.TemplateError{}}, plainBody, 400, api.TypeInvalidRequest, api.CodeInvalidPrompt, "messages", "template"},

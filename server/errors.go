@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-run/holdfast/api"
 	"github.com/holdfast-run/holdfast/chat"
 	"github.com/holdfast-run/holdfast/engine"
+	"github.com/holdfast-run/holdfast/sampler"
 )
 
 // Reasons why the server itself ends a request.
@@ -40,6 +41,7 @@ func toAPI(err error, id string) *api.Error {
 	var own *api.Error
 	var length *engine.ContextLengthError
 	var template *chat.TemplateError
+	var params sampler.ParamErrors
 	switch {
 	case errors.As(err, &own):
 		return own
@@ -47,6 +49,9 @@ func toAPI(err error, id string) *api.Error {
 		return api.BadRequest(api.CodeContextLength, "messages",
 			"This model's context holds %d tokens, but the messages have %d and the completion asks for %d. Shorten the messages or the completion.",
 			length.Limit, length.Prompt, max(length.MaxTokens, 1))
+	case errors.As(err, &params) && len(params) > 0:
+		p := params[0]
+		return api.BadRequest(api.CodeInvalidValue, p.Field, "'%s' is %v, but must be %s.", p.Field, p.Value, p.Bounds)
 	case errors.As(err, &template), errors.Is(err, chat.ErrBudget):
 		return api.BadRequest(api.CodeInvalidPrompt, "messages", "The model's chat template refuses these messages: %v.", err)
 	case errors.Is(err, engine.ErrNoTemplate):

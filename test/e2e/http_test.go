@@ -117,6 +117,41 @@ func TestChat(t *testing.T) {
 	}
 }
 
+// TestSampling has each parameter change an answer as it says.
+func TestSampling(t *testing.T) {
+	s := serve(t, "--model", tinyModel)
+	ask := func(more string) (string, completion) {
+		return s.ask(chatBody("tiny-chat", "hi", `,"temperature":0,"max_tokens":40`+more))
+	}
+	plain, _ := ask("")
+	for _, same := range []string{`,"repetition_penalty":1`, `,"presence_penalty":0`, `,"logit_bias":{}`, `,"min_tokens":0`, `,"stop_token_ids":[]`} {
+		if got, _ := ask(same); got != plain {
+			t.Errorf("%s: %q, without it %q", same, got, plain)
+		}
+	}
+	for _, other := range []string{`,"repetition_penalty":5`, `,"presence_penalty":2`, `,"frequency_penalty":2`} {
+		if got, _ := ask(other); got == plain {
+			t.Errorf("%s changes nothing: %q", other, got)
+		}
+	}
+	// min_p 1 keeps the likeliest token, whatever the temperature.
+	if got, _ := s.ask(chatBody("tiny-chat", "hi", `,"temperature":2,"min_p":1,"max_tokens":40`)); got != plain {
+		t.Errorf("min_p 1: %q, greedy %q", got, plain)
+	}
+	// With one token far above all others, the answer is that token, or nothing
+	// if it ends the answer, but not before min_tokens.
+	only, c := ask(`,"logit_bias":{"40":100}`)
+	if c.Usage.CompletionTokens != 40 || only != strings.Repeat(only[:len(only)/40], 40) {
+		t.Errorf("one token: %q, %+v", only, c.Usage)
+	}
+	if got, c := ask(`,"logit_bias":{"40":100},"stop_token_ids":[40]`); got != "" || c.Choices[0].FinishReason != "stop" {
+		t.Errorf("stop token: %q (%s)", got, c.Choices[0].FinishReason)
+	}
+	if _, c := ask(`,"logit_bias":{"40":100},"stop_token_ids":[40],"min_tokens":7`); c.Usage.CompletionTokens != 8 || c.Choices[0].FinishReason != "stop" {
+		t.Errorf("min_tokens 7: %+v (%s)", c.Usage, c.Choices[0].FinishReason)
+	}
+}
+
 // TestTogether has several clients ask at once: each gets what it gets alone.
 func TestTogether(t *testing.T) {
 	s := serve(t, "--model", tinyModel)
@@ -164,6 +199,9 @@ func TestErrors(t *testing.T) {
 		{"role", "POST", "/v1/chat/completions", strings.Replace(chatBody(name, "hi", ""), "user", "king", 1), 400, "invalid_value", "messages[0].role", "king"},
 		{"no messages", "POST", "/v1/chat/completions", `{"model":"org/some name","messages":[]}`, 400, "missing_required_parameter", "messages", "required"},
 		{"tools", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"tools":[{"type":"function"}]`), 400, "unsupported_parameter", "tools", "not supported"},
+		{"repetition penalty", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"repetition_penalty":0`), 400, "invalid_value", "repetition_penalty", "above 0"},
+		{"bias of no token", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"logit_bias":{"2000000000":1}`), 400, "invalid_value", "logit_bias", "2000000000"},
+		{"no such stop token", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"stop_token_ids":[2000000000]`), 400, "invalid_value", "stop_token_ids[0]", "2000000000"},
 		{"model", "POST", "/v1/chat/completions", chatBody("tiny-chat", "hi", ""), 404, "model_not_found", "model", "tiny-chat"},
 		{"long prompt", "POST", "/v1/chat/completions", chatBody(name, strings.Repeat("long ", 500), ""), 400, "context_length_exceeded", "messages", "holds 128 tokens, but the messages have "},
 		{"long completion", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"max_tokens":127`), 400, "context_length_exceeded", "messages", "asks for 127"},
