@@ -1,5 +1,5 @@
 // Package api holds the wire types of Holdfast's HTTP interface: OpenAI's chat
-// completions, models and errors, with OpenAI's field names.
+// completions, completions, models and errors, with OpenAI's field names.
 //
 // Decoding is strict where leniency would hide a mistake and lenient where
 // clients differ harmlessly:
@@ -22,6 +22,7 @@ const (
 	MaxDepth       = 64      // nested JSON arrays and objects
 	MaxMessages    = 1024    // messages of a conversation
 	MaxParts       = 1024    // content parts of a message
+	MaxPrompts     = 64      // prompts of one completion request
 	MaxStops       = 4       // stop strings
 	MaxStopBytes   = 1024    // one stop string
 	MaxStopTokens  = 128     // stop_token_ids

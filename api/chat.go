@@ -136,6 +136,7 @@ type ModelList struct {
 const (
 	ObjectChatCompletion = "chat.completion"
 	ObjectChatChunk      = "chat.completion.chunk"
+	ObjectTextCompletion = "text_completion"
 	ObjectModel          = "model"
 	ObjectList           = "list"
 )

@@ -15,17 +15,22 @@ import (
 // DecodeChatRequest decodes and checks the body of a chat completion. An error
 // is always an *Error.
 func DecodeChatRequest(body []byte) (*ChatRequest, error) {
-	if err := checkShape(body); err != nil {
-		return nil, err
-	}
 	var r ChatRequest
-	if err := json.Unmarshal(body, &r); err != nil {
-		return nil, decodeError(err)
-	}
-	if err := r.validate(); err != nil {
+	if err := decodeBody(body, &r); err != nil {
 		return nil, err
 	}
 	return &r, nil
+}
+
+// decodeBody decodes and checks a body. An error is always an *Error.
+func decodeBody(body []byte, into interface{ validate() error }) error {
+	if err := checkShape(body); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return decodeError(err)
+	}
+	return into.validate()
 }
 
 // checkShape refuses bodies that are no object, and those nested deeper than

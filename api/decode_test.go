@@ -241,6 +241,11 @@ func TestUnsupported(t *testing.T) {
 func wantError(t *testing.T, body, code, param string) {
 	t.Helper()
 	_, err := DecodeChatRequest([]byte(body))
+	wantErr(t, err, code, param)
+}
+
+func wantErr(t *testing.T, err error, code, param string) {
+	t.Helper()
 	var e *Error
 	if !errors.As(err, &e) {
 		t.Fatalf("error %v (%T), want an *Error", err, err)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -15,38 +16,16 @@ type neutral struct {
 	text string // the accepted values, for the error message; empty for none
 }
 
-// unsupportedChat lists the parameters of OpenAI's chat completions and of
-// vLLM's extensions that change an answer and are not served. Parameters that
-// are hints to a service (metadata, service_tier, prompt_cache_key …) are not
-// in it: ignoring them changes no answer.
-var unsupportedChat = map[string]neutral{
-	// OpenAI
-	"audio":                      nothing,
-	"function_call":              word("none"),
-	"functions":                  empty('['),
-	"logprobs":                   literal("false"),
-	"modalities":                 {ok: onlyText, text: `["text"]`},
-	"moderation":                 nothing,
+// unsupportedAnywhere lists the parameters of OpenAI's completions, chat or not,
+// and of vLLM's extensions that change an answer and are not served. Parameters
+// that are hints to a service (metadata, service_tier, prompt_cache_key …) are
+// not in it: ignoring them changes no answer.
+var unsupportedAnywhere = map[string]neutral{
 	"n":                          number(1),
-	"prediction":                 nothing,
-	"reasoning_effort":           word("none"),
 	"response_format":            {ok: formatText, text: `{"type":"text"}`},
-	"store":                      literal("false"),
-	"tool_choice":                word("none"),
-	"tools":                      empty('['),
-	"top_logprobs":               number(0),
-	"verbosity":                  word("medium"),
-	"web_search_options":         nothing,
-	"add_generation_prompt":      literal("true"), // from here on: vLLM
-	"add_special_tokens":         literal("false"),
 	"allowed_token_ids":          empty('['),
 	"bad_words":                  empty('['),
 	"cache_salt":                 nothing,
-	"chat_template":              nothing,
-	"chat_template_kwargs":       empty('{'),
-	"continue_final_message":     literal("false"),
-	"documents":                  empty('['),
-	"echo":                       literal("false"),
 	"guided_choice":              nothing,
 	"guided_grammar":             nothing,
 	"guided_json":                nothing,
@@ -62,6 +41,48 @@ var unsupportedChat = map[string]neutral{
 	"thinking_token_budget":      nothing,
 	"truncate_prompt_tokens":     nothing,
 	"use_beam_search":            literal("false"),
+}
+
+// unsupportedChat lists those of chat completions.
+var unsupportedChat = and(unsupportedAnywhere, map[string]neutral{
+	"audio":                  nothing,
+	"function_call":          word("none"),
+	"functions":              empty('['),
+	"logprobs":               literal("false"),
+	"modalities":             {ok: onlyText, text: `["text"]`},
+	"moderation":             nothing,
+	"prediction":             nothing,
+	"reasoning_effort":       word("none"),
+	"store":                  literal("false"),
+	"tool_choice":            word("none"),
+	"tools":                  empty('['),
+	"top_logprobs":           number(0),
+	"verbosity":              word("medium"),
+	"web_search_options":     nothing,
+	"add_generation_prompt":  literal("true"),
+	"add_special_tokens":     literal("false"),
+	"chat_template":          nothing,
+	"chat_template_kwargs":   empty('{'),
+	"continue_final_message": literal("false"),
+	"documents":              empty('['),
+	"echo":                   literal("false"),
+})
+
+// unsupportedCompletion lists those of completions.
+var unsupportedCompletion = and(unsupportedAnywhere, map[string]neutral{
+	"add_special_tokens": literal("true"),
+	"best_of":            number(1),
+	"echo":               literal("false"),
+	"logprobs":           nothing,
+	"prompt_embeds":      nothing,
+	"suffix":             literal(`""`),
+})
+
+// and returns the parameters of both tables.
+func and(a, b map[string]neutral) map[string]neutral {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
 }
 
 // unsupportedMessage is the same for the members of a message.

@@ -17,32 +17,35 @@ func (endless) Next() (engine.Delta, error) {
 	return engine.Delta{Text: " the \"next\" word\n"}, nil
 }
 
-func benchStream(tb testing.TB) *eventStream {
+func benchStream(tb testing.TB, k *kind) *eventStream {
 	s, err := New(Config{Worker: &fakeWorker{}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := &completion{s: s, id: newID("chatcmpl-"), info: s.worker.Info(), stream: endless{}, start: time.Now()}
+	c := &completion{s: s, kind: k, id: newID(k.id), info: s.worker.Info(), start: time.Now(),
+		generations: []generation{{stream: endless{}}}, open: 1}
 	return &eventStream{c: c, enc: newChunkEncoder(c), extendDeadline: func() error { return nil }}
 }
 
 // TestChunkAllocates pins a chunk of the steady state, from the worker's piece
 // to the bytes that are written, to no allocation.
 func TestChunkAllocates(t *testing.T) {
-	e := benchStream(t)
-	buf := make([]byte, 4096)
-	n := testing.AllocsPerRun(1000, func() {
-		if _, err := e.Read(buf); err != nil {
-			t.Fatal(err)
+	for _, k := range []*kind{&chatKind, &textKind} {
+		e := benchStream(t, k)
+		buf := make([]byte, 4096)
+		n := testing.AllocsPerRun(1000, func() {
+			if _, err := e.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations a chunk", k.route, n)
 		}
-	})
-	if n != 0 {
-		t.Errorf("%v allocations a chunk", n)
 	}
 }
 
 func BenchmarkChunk(b *testing.B) {
-	e := benchStream(b)
+	e := benchStream(b, &chatKind)
 	buf := make([]byte, 4096)
 	b.ReportAllocs()
 	for b.Loop() {

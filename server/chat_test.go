@@ -22,11 +22,11 @@ import (
 func itoa(n int) string { return strconv.Itoa(n) }
 
 // variable replaces what differs from one answer to the next.
-var variable = regexp.MustCompile(`chatcmpl-[0-9a-f]{24}|"created":\d+`)
+var variable = regexp.MustCompile(`(chat)?cmpl-[0-9a-f]{24}|"created":\d+`)
 
 func fixed(s string) string {
 	return variable.ReplaceAllStringFunc(s, func(m string) string {
-		if strings.HasPrefix(m, "chatcmpl") {
+		if strings.Contains(m, "cmpl-") {
 			return "ID"
 		}
 		return `"created":0`

@@ -39,16 +39,11 @@ const retryAfterSeconds = 1
 // not expected says nothing but the request's ID, under which it is logged.
 func toAPI(err error, id string) *api.Error {
 	var own *api.Error
-	var length *engine.ContextLengthError
 	var template *chat.TemplateError
 	var params sampler.ParamErrors
 	switch {
 	case errors.As(err, &own):
 		return own
-	case errors.As(err, &length):
-		return api.BadRequest(api.CodeContextLength, "messages",
-			"This model's context holds %d tokens, but the messages have %d and the completion asks for %d. Shorten the messages or the completion.",
-			length.Limit, length.Prompt, max(length.MaxTokens, 1))
 	case errors.As(err, &params) && len(params) > 0:
 		p := params[0]
 		return api.BadRequest(api.CodeInvalidValue, p.Field, "'%s' is %v, but must be %s.", p.Field, p.Value, p.Bounds)
@@ -144,6 +139,8 @@ func (s *Server) logPanic(id, route string, v any) {
 func (s *Server) logCompletion(c *completion, u engine.Usage) {
 	attrs := []slog.Attr{
 		slog.String("request", c.request),
+		slog.String("route", c.kind.route),
+		slog.Int("choices", len(c.generations)),
 		slog.Bool("stream", c.streams),
 		slog.Int("prompt_tokens", u.PromptTokens),
 		slog.Int("completion_tokens", u.CompletionTokens),

@@ -37,13 +37,16 @@ type fakeWorker struct {
 	encodePanic bool
 	generateErr error
 	readyErr    error
-	pieces      []engine.Delta        // what each stream has ready at once
-	more        chan engine.Delta     // what comes after that, if not nil
-	endErr      error                 // what comes after that
-	panicAt     int                   // the piece, from 1, instead of which Next panics
-	started     chan *fakeStream      // gets each stream, if not nil
-	inputs      chan<- engine.Request // gets each request, if not nil
-	chats       chan<- chat.Input     // gets each conversation, if not nil
+	pieces      []engine.Delta                        // what each stream has ready at once
+	more        chan engine.Delta                     // what comes after that, if not nil
+	endErr      error                                 // what comes after that
+	panicAt     int                                   // the piece, from 1, instead of which Next panics
+	say         func(r engine.Request) []engine.Delta // what pieces shall be, if not nil
+	bos         bool                                  // texts begin with token 1
+	other       func(r engine.Request) *fakeWorker    // whose stream it shall be, if not nil
+	started     chan *fakeStream                      // gets each stream, if not nil
+	inputs      chan<- engine.Request                 // gets each request, if not nil
+	chats       chan<- chat.Input                     // gets each conversation, if not nil
 }
 
 var hello = []engine.Delta{{Text: "Hel"}, {Text: ""}, {Text: "lo \"you\"\n"}, {Text: "é☺", Finish: engine.FinishStop}}
@@ -62,6 +65,18 @@ func (w *fakeWorker) EncodeChat(in chat.Input) ([]int32, error) {
 	return make([]int32, 5), w.encodeErr
 }
 
+// Encode makes a token of each byte.
+func (w *fakeWorker) Encode(text string, begin bool) []int32 {
+	var ids []int32
+	if begin && w.bos {
+		ids = append(ids, 1)
+	}
+	for _, b := range []byte(text) {
+		ids = append(ids, int32(b)%100)
+	}
+	return ids
+}
+
 func (w *fakeWorker) Generate(ctx context.Context, r engine.Request) (Stream, error) {
 	if w.inputs != nil {
 		w.inputs <- r
@@ -72,6 +87,13 @@ func (w *fakeWorker) Generate(ctx context.Context, r engine.Request) (Stream, er
 	s := &fakeStream{w: w, ctx: ctx, pieces: w.pieces, closed: make(chan struct{})}
 	if s.pieces == nil && w.more == nil && w.endErr == nil {
 		s.pieces = hello
+	}
+	if w.other != nil {
+		s.w = w.other(r)
+		s.pieces = s.w.pieces
+	}
+	if w.say != nil {
+		s.pieces = w.say(r)
 	}
 	if w.started != nil {
 		w.started <- s

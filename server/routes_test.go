@@ -29,6 +29,8 @@ func TestRoutes(t *testing.T) {
 		{get("/metrics"), 200, "holdfast_running_sequences 2\n", ""},
 		{get("/"), 404, `"code":"not_found"`, ""},
 		{get("/v1/embeddings"), 404, `"code":"not_found"`, ""},
+		{get(textPath), 405, `"code":"method_not_allowed"`, "POST"},
+		{post(textPath, textPlain, "Content-Type: text/plain", "Origin: http://a.example"), 415, `"code":"unsupported_media_type"`, ""},
 		{get(chatPath), 405, `"code":"method_not_allowed"`, "POST"},
 		{post("/v1/models", "{}"), 405, `"code":"method_not_allowed"`, "GET, HEAD"},
 		{"HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n", 200, "", ""},

@@ -1,11 +1,12 @@
-// Package server is Holdfast's HTTP surface: OpenAI's chat completions and
-// models, health and metrics, over one [Worker].
+// Package server is Holdfast's HTTP surface: OpenAI's chat completions,
+// completions and models, health and metrics, over one [Worker].
 //
-// A request's life: handle gives it an ID and finds its route; chat (chat.go)
-// decodes it, watches its client (watch.go), has the worker encode and
-// generate, and answers in one piece or as a stream of events (sse.go). What
-// goes wrong before the first byte is answered with a status of its own
-// (errors.go); after it, with an error event.
+// A request's life: handle gives it an ID and finds its route; complete
+// (completion.go) decodes it as its kind has it (chat.go, text.go), watches its
+// client (watch.go), has the worker encode and generate, and answers in one
+// piece or as a stream of events (sse.go). What goes wrong before the first
+// byte is answered with a status of its own (errors.go); after it, with an
+// error event.
 //
 // Handlers block only in the worker's Next and in writes that have a deadline.
 // No prompt and no completion is ever logged.
@@ -33,6 +34,10 @@ type Worker interface {
 	Info() engine.Info
 	// EncodeChat renders a conversation and turns it into tokens.
 	EncodeChat(in chat.Input) ([]int32, error)
+	// Encode turns a text into tokens, in which the names of special tokens
+	// become these. With begin, the token that begins every text comes first,
+	// where the model wants one.
+	Encode(text string, begin bool) []int32
 	// Generate queues a request; the caller must Close the stream. The context
 	// ends the generation in whatever phase it is.
 	Generate(ctx context.Context, r engine.Request) (Stream, error)
@@ -139,12 +144,13 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Logger, worker: cfg.Worker, metrics: newMetrics()}
 	s.base, s.stop = context.WithCancelCause(context.Background())
 	s.routes = map[string]route{
-		"/v1/chat/completions": {"POST", s.chat},
-		"/v1/models":           {"GET", s.models},
-		modelPrefix:            {"GET", s.model},
-		"/health":              {"GET", s.health},
-		"/health/ready":        {"GET", s.ready},
-		"/metrics":             {"GET", s.writeMetrics},
+		chatKind.route:  {"POST", s.completions(&chatKind)},
+		textKind.route:  {"POST", s.completions(&textKind)},
+		"/v1/models":    {"GET", s.models},
+		modelPrefix:     {"GET", s.model},
+		"/health":       {"GET", s.health},
+		"/health/ready": {"GET", s.ready},
+		"/metrics":      {"GET", s.writeMetrics},
 	}
 	s.http = &fasthttp.Server{
 		Name:               "holdfast",

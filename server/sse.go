@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -15,12 +16,12 @@ import (
 )
 
 // answerEvents hands the completion over to an event stream, which closes it.
-func (c *completion) answerEvents(ctx *fasthttp.RequestCtx, piece engine.Delta) {
+func (c *completion) answerEvents(ctx *fasthttp.RequestCtx, first piece) {
 	ctx.SetStatusCode(200)
 	ctx.SetContentType("text/event-stream; charset=utf-8")
 	ctx.Response.Header.Set("Cache-Control", "no-cache")
 	ctx.Response.Header.Set("X-Accel-Buffering", "no") // proxies shall pass each event on
-	e := &eventStream{c: c, piece: &piece, enc: newChunkEncoder(c)}
+	e := &eventStream{c: c, first: &first, enc: newChunkEncoder(c)}
 	e.extendDeadline = func() error { return ctx.SetWriteDeadline(time.Now().Add(c.s.cfg.WriteTimeout)) }
 	ctx.SetBodyStream(e, -1)
 }
@@ -32,7 +33,7 @@ func (c *completion) answerEvents(ctx *fasthttp.RequestCtx, piece engine.Delta) 
 type eventStream struct {
 	c              *completion
 	enc            chunkEncoder
-	piece          *engine.Delta // the first one, until it is sent
+	first          *piece // the first one, until it is sent
 	extendDeadline func() error
 
 	buf  []byte
@@ -73,22 +74,22 @@ func (e *eventStream) Close() error {
 func (e *eventStream) fill() (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			e.c.s.logPanic(e.c.request, "/v1/chat/completions", v)
+			e.c.s.logPanic(e.c.request, e.c.kind.route, v)
 			e.c.err = fmt.Errorf("server: panic: %v", v)
 			e.end(internalError(e.c.request))
 			err = nil
 		}
 	}()
 	e.buf = e.buf[:0]
-	if e.piece != nil {
-		e.buf = e.enc.appendRole(e.buf)
-		e.add(*e.piece)
-		e.piece = nil
+	if e.first != nil {
+		e.buf = e.enc.appendFirst(e.buf)
+		e.add(*e.first)
+		e.first = nil
 	}
 	for len(e.buf) == 0 {
-		d, err := e.c.next()
+		p, err := e.c.next()
 		if err == nil {
-			e.add(d)
+			e.add(p)
 			continue
 		}
 		e.c.err = e.c.reason(err)
@@ -96,7 +97,7 @@ func (e *eventStream) fill() (err error) {
 		case errors.Is(e.c.err, errClientLeft):
 			return e.c.err
 		case errors.Is(err, io.EOF) && e.c.err == err:
-			e.c.err = fmt.Errorf("server: the worker's stream ended without a reason")
+			e.c.err = errNoReason
 		}
 		told := toAPI(e.c.err, e.c.request)
 		if told.Status >= 500 && told.Status != 503 {
@@ -110,16 +111,19 @@ func (e *eventStream) fill() (err error) {
 
 // add appends the events of one piece, and after the last one those that end
 // the stream.
-func (e *eventStream) add(d engine.Delta) {
-	if d.Text != "" {
-		e.buf = e.enc.appendText(e.buf, d.Text)
+func (e *eventStream) add(p piece) {
+	if p.Text != "" {
+		e.buf = e.enc.appendText(e.buf, p.index, p.Text)
 	}
-	if d.Finish == "" {
+	if p.Finish == "" {
 		return
 	}
-	e.buf = e.enc.appendFinish(e.buf, d.Finish)
+	e.buf = e.enc.appendFinish(e.buf, p.index, p.Finish)
+	if e.c.open > 0 {
+		return
+	}
 	if e.c.includeUsage {
-		e.buf = e.enc.appendUsage(e.buf, usageOf(e.c.stream.Usage()))
+		e.buf = e.enc.appendUsage(e.buf, usageOf(e.c.usage()))
 	}
 	e.buf = append(e.buf, doneEvent...)
 	e.done = true
@@ -141,18 +145,29 @@ func (e *eventStream) end(told *api.Error) {
 
 const doneEvent = "data: [DONE]\n\n"
 
-// chunkEncoder writes the events of one stream. All of a chunk but its text is
-// the same for the whole stream, and made once. Its methods append, and
-// allocate nothing if there is room.
+// chunkForm is what the choice of a chunk looks like after its index.
+type chunkForm struct {
+	object string // the chunk's
+	first  string // of the chunk before all pieces; empty for none
+	before string // a piece of text
+	after  string // a piece of text
+	finish string // before the reason in the last chunk of a choice
+}
+
+// chunkEncoder writes the events of one stream. All of a chunk but its index
+// and text is the same for the whole stream, and made once. Its methods append,
+// and allocate nothing if there is room.
 type chunkEncoder struct {
-	head []byte // up to and with "choices":[
+	head []byte // up to the choice's index
+	form *chunkForm
 	tail string // after the choices
+	none int    // length of head without a choice
 }
 
 func newChunkEncoder(c *completion) chunkEncoder {
 	head := []byte(`data: {"id":`)
 	head = appendString(head, c.id)
-	head = append(head, `,"object":"`+api.ObjectChatChunk+`","created":`...)
+	head = append(head, `,"object":"`+c.kind.chunks.object+`","created":`...)
 	head = fmt.Appendf(head, "%d", c.created)
 	head = append(head, `,"model":`...)
 	head = appendString(head, c.info.ID)
@@ -161,33 +176,45 @@ func newChunkEncoder(c *completion) chunkEncoder {
 		head = appendString(head, c.info.Class)
 	}
 	head = append(head, `,"choices":[`...)
+	none := len(head)
+	head = append(head, `{"index":`...)
 	tail := "]}\n\n"
 	if c.includeUsage {
 		tail = "],\"usage\":null}\n\n"
 	}
-	return chunkEncoder{head, tail}
+	return chunkEncoder{head, &c.kind.chunks, tail, none}
 }
 
-// appendRole appends the first chunk.
-func (e *chunkEncoder) appendRole(b []byte) []byte {
+// appendChoice appends a chunk up to what follows a choice's index.
+func (e *chunkEncoder) appendChoice(b []byte, index int) []byte {
 	b = append(b, e.head...)
-	b = append(b, `{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}`...)
+	b = strconv.AppendInt(b, int64(index), 10)
+	return append(b, ',')
+}
+
+// appendFirst appends the chunk before all pieces, if there is one.
+func (e *chunkEncoder) appendFirst(b []byte) []byte {
+	if e.form.first == "" {
+		return b
+	}
+	b = e.appendChoice(b, 0)
+	b = append(b, e.form.first...)
 	return append(b, e.tail...)
 }
 
-// appendText appends a chunk with a piece of the completion.
-func (e *chunkEncoder) appendText(b []byte, text string) []byte {
-	b = append(b, e.head...)
-	b = append(b, `{"index":0,"delta":{"content":`...)
+// appendText appends a chunk with a piece of a completion.
+func (e *chunkEncoder) appendText(b []byte, index int, text string) []byte {
+	b = e.appendChoice(b, index)
+	b = append(b, e.form.before...)
 	b = appendString(b, text)
-	b = append(b, `},"logprobs":null,"finish_reason":null}`...)
+	b = append(b, e.form.after...)
 	return append(b, e.tail...)
 }
 
-// appendFinish appends the last chunk that has a choice.
-func (e *chunkEncoder) appendFinish(b []byte, why engine.FinishReason) []byte {
-	b = append(b, e.head...)
-	b = append(b, `{"index":0,"delta":{},"logprobs":null,"finish_reason":`...)
+// appendFinish appends the last chunk of a choice.
+func (e *chunkEncoder) appendFinish(b []byte, index int, why engine.FinishReason) []byte {
+	b = e.appendChoice(b, index)
+	b = append(b, e.form.finish...)
 	b = appendString(b, string(why))
 	b = append(b, '}')
 	return append(b, e.tail...)
@@ -195,7 +222,7 @@ func (e *chunkEncoder) appendFinish(b []byte, why engine.FinishReason) []byte {
 
 // appendUsage appends the chunk that has no choice.
 func (e *chunkEncoder) appendUsage(b []byte, u api.Usage) []byte {
-	b = append(b, e.head...)
+	b = append(b, e.head[:e.none]...)
 	b = fmt.Appendf(b, `],"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d}}}`,
 		u.PromptTokens, u.CompletionTokens, u.TotalTokens, u.PromptTokensDetails.CachedTokens)
 	return append(b, "\n\n"...)

@@ -37,6 +37,8 @@ func TestClientLeaves(t *testing.T) {
 		{"decoding, streaming, reset", eventBody, true, "", reset},
 		{"waiting, half closed", plainBody, false, "", half},
 		{"waiting, pipelining", plainBody, false, get("/health"), closes},
+		{"completion, waiting", textPlain, false, "", closes},
+		{"completion, decoding, streaming", textEvent, true, "", closes},
 		{"decoding, streaming, pipelining", eventBody, true, get("/health"), closes},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -60,11 +62,15 @@ func timeToCancel(t *testing.T, body, extra string, decode bool, leave func(net.
 	// The time to read a request must not be the time to watch it.
 	s := serve(t, w, func(c *Config) { c.ReadTimeout = 100 * time.Millisecond })
 	conn := s.dial()
-	conn.send(post(chatPath, body) + extra)
+	path := chatPath
+	if strings.Contains(body, `"prompt"`) {
+		path = textPath
+	}
+	conn.send(post(path, body) + extra)
 	stream := wait(t, w.started)
 	if decode {
 		w.more <- engine.Delta{Text: "x"}
-		if body == eventBody {
+		if strings.Contains(body, `"stream"`) {
 			conn.receive()
 		} else {
 			w.more <- engine.Delta{Text: "y"} // "x" was read when this one is taken

@@ -156,6 +156,15 @@ func (w worker) Generate(ctx context.Context, r engine.Request) (server.Stream, 
 	return g, nil
 }
 
+func (w worker) Encode(text string, begin bool) []int32 {
+	tok := w.Tokenizer()
+	var ids []int32
+	if bos, ok := tok.BOS(); ok && begin && tok.AddBOS() {
+		ids = append(ids, bos)
+	}
+	return tok.EncodeTemplate(ids, text)
+}
+
 // bytesText writes a number of bytes for people.
 func bytesText(n int64) string {
 	switch {

@@ -21,6 +21,8 @@ func chatBody(model, text, more string) string {
 type completion struct {
 	Object  string
 	Choices []struct {
+		Index   int
+		Text    string // of a completion that is no chat
 		Message struct{ Role, Content string }
 		Delta   struct {
 			Role    string
@@ -152,6 +154,67 @@ func TestSampling(t *testing.T) {
 	}
 }
 
+// TestCompletions asks for completions of prompts in each form: each prompt
+// gets what it gets alone, streamed or not.
+func TestCompletions(t *testing.T) {
+	s := serve(t, "--model", tinyModel)
+	body := func(prompt, more string) string {
+		return `{"model":"tiny-chat","prompt":` + prompt + `,"temperature":0` + more + `}`
+	}
+	complete := func(prompt, more string) completion {
+		t.Helper()
+		status, _, text := s.do("POST", "/v1/completions", body(prompt, more))
+		if status != 200 {
+			t.Fatalf("%s: status %d: %s", prompt, status, text)
+		}
+		return decode(t, text)
+	}
+	prompts := []string{`"one two three"`, `"x"`, `"to be or not"`}
+	var alone []string
+	tokens := 0
+	for _, p := range prompts {
+		c := complete(p, `,"ignore_eos":true`)
+		if c.Object != "text_completion" || len(c.Choices) != 1 || c.Usage.CompletionTokens != 16 || c.Choices[0].FinishReason != "length" {
+			t.Errorf("answer %+v", c)
+		}
+		alone = append(alone, c.Choices[0].Text)
+		tokens += c.Usage.PromptTokens
+	}
+	all := "[" + strings.Join(prompts, ",") + "]"
+	c := complete(all, `,"ignore_eos":true`)
+	if len(c.Choices) != 3 || c.Usage.PromptTokens != tokens || c.Usage.CompletionTokens != 48 {
+		t.Fatalf("answer %+v", c)
+	}
+	for i, choice := range c.Choices {
+		if choice.Index != i || choice.Text != alone[i] {
+			t.Errorf("choice %d: %q, alone %q", choice.Index, choice.Text, alone[i])
+		}
+	}
+	status, _, stream := s.do("POST", "/v1/completions", body(all, `,"ignore_eos":true,"stream":true`))
+	data, ok := strings.CutSuffix(stream, "\n\ndata: [DONE]\n\n")
+	if status != 200 || !ok {
+		t.Fatalf("status %d: %s", status, stream)
+	}
+	streamed := make([]string, len(prompts))
+	for _, e := range strings.Split(data, "\n\n") {
+		for _, choice := range decode(t, strings.TrimPrefix(e, "data: ")).Choices {
+			streamed[choice.Index] += choice.Text + choice.FinishReason
+		}
+	}
+	for i := range alone {
+		if streamed[i] != alone[i]+"length" {
+			t.Errorf("choice %d: streamed %q, alone %q", i, streamed[i], alone[i])
+		}
+	}
+	ids := complete(`[40,41,42]`, "")
+	if lists := complete(`[[40,41,42],[40]]`, ""); ids.Usage.PromptTokens != 3 || lists.Usage.PromptTokens != 4 || lists.Choices[0].Text != ids.Choices[0].Text {
+		t.Errorf("tokens %+v, lists %+v", ids, lists)
+	}
+	if c := complete("["+strings.Repeat(`"x",`, 63)+`"x"]`, `,"max_tokens":2,"ignore_eos":true`); len(c.Choices) != 64 || c.Usage.CompletionTokens != 128 {
+		t.Errorf("64 prompts: %d choices, %+v", len(c.Choices), c.Usage)
+	}
+}
+
 // TestTogether has several clients ask at once: each gets what it gets alone.
 func TestTogether(t *testing.T) {
 	s := serve(t, "--model", tinyModel)
@@ -202,6 +265,10 @@ func TestErrors(t *testing.T) {
 		{"repetition penalty", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"repetition_penalty":0`), 400, "invalid_value", "repetition_penalty", "above 0"},
 		{"bias of no token", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"logit_bias":{"2000000000":1}`), 400, "invalid_value", "logit_bias", "2000000000"},
 		{"no such stop token", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"stop_token_ids":[2000000000]`), 400, "invalid_value", "stop_token_ids[0]", "2000000000"},
+		{"no prompt", "POST", "/v1/completions", `{"model":"org/some name"}`, 400, "missing_required_parameter", "prompt", "required"},
+		{"no such token", "POST", "/v1/completions", `{"model":"org/some name","prompt":[[1],[2000000000]]}`, 400, "invalid_value", "prompt[1][0]", "2000000000"},
+		{"echo", "POST", "/v1/completions", `{"model":"org/some name","prompt":"a","echo":true}`, 400, "unsupported_parameter", "echo", "not supported"},
+		{"long prompt to complete", "POST", "/v1/completions", `{"model":"org/some name","prompt":["a","` + strings.Repeat("long ", 500) + `"]}`, 400, "context_length_exceeded", "prompt[1]", "holds 128 tokens, but the prompt has "},
 		{"model", "POST", "/v1/chat/completions", chatBody("tiny-chat", "hi", ""), 404, "model_not_found", "model", "tiny-chat"},
 		{"long prompt", "POST", "/v1/chat/completions", chatBody(name, strings.Repeat("long ", 500), ""), 400, "context_length_exceeded", "messages", "holds 128 tokens, but the messages have "},
 		{"long completion", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"max_tokens":127`), 400, "context_length_exceeded", "messages", "asks for 127"},

@@ -108,11 +108,11 @@ func TestClientLeaves(t *testing.T) {
 
 func timeToFree(t *testing.T, stream, phase string) time.Duration {
 	s := serve(t, "--model", tinyModel, "--max-sequences", "1")
-	leave := s.send(long(stream))
+	leave := s.send("/v1/chat/completions", long(stream))
 	s.until("holdfast_running_sequences", 1)
 	before := leave
 	if phase == "queue" {
-		leave = s.send(long(stream))
+		leave = s.send("/v1/chat/completions", long(stream))
 		s.until("holdfast_waiting_requests", 1)
 	}
 	start := time.Now()
@@ -131,15 +131,28 @@ func timeToFree(t *testing.T, stream, phase string) time.Duration {
 	return took
 }
 
+// TestManyLeave has the client of three prompts leave, of which two run and one
+// waits: all are cancelled.
+func TestManyLeave(t *testing.T) {
+	s := serve(t, "--model", tinyModel, "--max-sequences", "2")
+	for i, stream := range []string{"", `,"stream":true`} {
+		leave := s.send("/v1/completions", `{"model":"tiny-chat","prompt":["a","b","c"],"ignore_eos":true,"max_tokens":450`+stream+`}`)
+		s.until("holdfast_running_sequences", 2)
+		leave()
+		s.until("holdfast_cancelled_requests_total", 3*(i+1))
+		s.until("holdfast_kv_blocks_used", 0)
+	}
+}
+
 // send sends a request on a connection of its own and returns what closes it.
-func (s *server) send(body string) (leave func()) {
+func (s *server) send(path, body string) (leave func()) {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { conn.Close() })
-	if _, err := fmt.Fprintf(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body); err != nil {
+	if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body); err != nil {
 		s.t.Fatal(err)
 	}
 	return func() { conn.Close() }
