@@ -155,9 +155,11 @@ func Pack(dst []byte, t graph.DType, rows, k int, src []byte, g0, g1 int) {
 	need("Pack dst", len(dst), g1*groupBytes)
 	for g := g0; g < g1; g++ {
 		out := dst[g*groupBytes : (g+1)*groupBytes]
-		clear(out)
 		n := min(GroupRows, rows-g*GroupRows)
 		in := src[g*GroupRows*rowBytes:][:n*rowBytes]
+		if n < GroupRows || f.element > 0 || !f.words() {
+			clear(out) // else every byte is written
+		}
 		switch {
 		case f.element > 0:
 			packFloats(out, in, f.element, n, k)
@@ -198,9 +200,9 @@ func packWords(out, in []byte, f *format, t graph.DType, n, k int) {
 		quants, scales := out[at:][:f.quantBytes()], out[at+f.quantBytes():][:f.blockBytes()-f.quantBytes()]
 		for r := range n {
 			p := in[r*rowBytes+i*blockBytes:][:blockBytes]
-			copy(scales[2*r:2*r+2], p)
+			le.PutUint16(scales[2*r:], le.Uint16(p))
 			if f.min {
-				copy(scales[32+2*r:32+2*r+2], p[2:])
+				le.PutUint16(scales[32+2*r:], le.Uint16(p[2:]))
 			}
 			p = p[head:]
 			for j := range words {

@@ -255,7 +255,10 @@ func TestPackWords(t *testing.T) {
 				in[i] = byte(rng.Uint32())
 			}
 			fast, slow := make([]byte, f.groupBytes(k)), make([]byte, f.groupBytes(k))
-			packWords(fast, in, f, dt, n, k)
+			for i := range fast {
+				fast[i] = 0xaa
+			}
+			Pack(fast, dt, n, k, in, 0, 1) // over whatever was there
 			packBlocks(slow, in, f, dt, n, k)
 			if !bytes.Equal(fast, slow) {
 				t.Errorf("%v, %d rows: packed otherwise", dt, n)
