@@ -1,5 +1,5 @@
 // Package api holds the wire types of Holdfast's HTTP interface: OpenAI's chat
-// completions, completions, models and errors, with OpenAI's field names.
+// completions, completions, models and errors, and vLLM's tokenize, with OpenAI's field names.
 //
 // Decoding is strict where leniency would hide a mistake and lenient where
 // clients differ harmlessly:

@@ -95,6 +95,9 @@ func (s *Stop) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // UnmarshalJSONFrom implements json.UnmarshalerFrom; it stops at MaxTokenIDs.
 func (t *Tokens) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	*t = nil
+	if dec.PeekKind() == '[' {
+		*t = Tokens{} // not absent
+	}
 	return readList(dec, func() error {
 		if len(*t) == MaxTokenIDs {
 			return BadRequest(CodeInvalidValue, "", "A list may have at most %d tokens.", MaxTokenIDs)

@@ -78,6 +78,16 @@ var unsupportedCompletion = and(unsupportedAnywhere, map[string]neutral{
 	"suffix":             literal(`""`),
 })
 
+// unsupportedTokenize lists those of POST /tokenize.
+var unsupportedTokenize = map[string]neutral{
+	"chat_template":          nothing,
+	"chat_template_kwargs":   empty('{'),
+	"continue_final_message": literal("false"),
+	"documents":              empty('['),
+	"mm_processor_kwargs":    empty('{'),
+	"tools":                  empty('['),
+}
+
 // and returns the parameters of both tables.
 func and(a, b map[string]neutral) map[string]neutral {
 	all := maps.Clone(a)

@@ -135,7 +135,7 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 	if j.Model != c.info.ID {
 		return none, modelNotFound(j.Model)
 	}
-	if err := c.checkTokens("stop_token_ids", j.StopTokenIDs); err != nil {
+	if err := checkTokens(c.info.VocabSize, "stop_token_ids", j.StopTokenIDs); err != nil {
 		return none, err
 	}
 	c.streams, c.includeUsage = j.Stream, j.IncludeUsage()
@@ -283,10 +283,10 @@ func or[T any](v *T, def T) T {
 }
 
 // checkTokens refuses tokens that the model does not have.
-func (c *completion) checkTokens(param string, tokens []int32) error {
+func checkTokens(vocabulary int, param string, tokens []int32) error {
 	for i, t := range tokens {
-		if int(t) >= c.info.VocabSize {
-			return api.BadRequest(api.CodeInvalidValue, fmt.Sprintf("%s[%d]", param, i), "The token %d does not exist; the model's vocabulary has %d.", t, c.info.VocabSize)
+		if int(t) >= vocabulary {
+			return api.BadRequest(api.CodeInvalidValue, fmt.Sprintf("%s[%d]", param, i), "The token %d does not exist; the model's vocabulary has %d.", t, vocabulary)
 		}
 	}
 	return nil

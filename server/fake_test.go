@@ -77,6 +77,14 @@ func (w *fakeWorker) Encode(text string, begin bool) []int32 {
 	return ids
 }
 
+func (w *fakeWorker) Decode(tokens []int32) string {
+	var text []byte
+	for _, t := range tokens {
+		text = append(text, byte(t))
+	}
+	return string(text)
+}
+
 func (w *fakeWorker) Generate(ctx context.Context, r engine.Request) (Stream, error) {
 	if w.inputs != nil {
 		w.inputs <- r

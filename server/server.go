@@ -1,5 +1,5 @@
 // Package server is Holdfast's HTTP surface: OpenAI's chat completions,
-// completions and models, health and metrics, over one [Worker].
+// completions and models, tokens, health and metrics, over one [Worker].
 //
 // A request's life: handle gives it an ID and finds its route; complete
 // (completion.go) decodes it as its kind has it (chat.go, text.go), watches its
@@ -38,6 +38,9 @@ type Worker interface {
 	// become these. With begin, the token that begins every text comes first,
 	// where the model wants one.
 	Encode(text string, begin bool) []int32
+	// Decode returns the text of tokens of the vocabulary, with the names of
+	// special ones, as valid UTF-8.
+	Decode(tokens []int32) string
 	// Generate queues a request; the caller must Close the stream. The context
 	// ends the generation in whatever phase it is.
 	Generate(ctx context.Context, r engine.Request) (Stream, error)
@@ -59,6 +62,9 @@ type Stream interface {
 // its default.
 type Config struct {
 	Worker Worker
+
+	// Version is what GET /version says.
+	Version string
 
 	// Logger receives one record for each completion and each fault. The
 	// default is slog.Default().
@@ -148,6 +154,9 @@ func New(cfg Config) (*Server, error) {
 		textKind.route:  {"POST", s.completions(&textKind)},
 		"/v1/models":    {"GET", s.models},
 		modelPrefix:     {"GET", s.model},
+		"/tokenize":     {"POST", s.tokenize},
+		"/detokenize":   {"POST", s.detokenize},
+		"/version":      {"GET", s.version},
 		"/health":       {"GET", s.health},
 		"/health/ready": {"GET", s.ready},
 		"/metrics":      {"GET", s.writeMetrics},

@@ -42,7 +42,7 @@ func (c *completion) encodePrompts(p *api.Prompt) ([][]int32, error) {
 		all = append(all, tokens)
 	}
 	for i, tokens := range p.Tokens {
-		if err := c.checkTokens(element("prompt", i, len(p.Tokens)), tokens); err != nil {
+		if err := checkTokens(c.info.VocabSize, element("prompt", i, len(p.Tokens)), tokens); err != nil {
 			return nil, err
 		}
 		all = append(all, tokens)

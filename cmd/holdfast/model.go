@@ -165,6 +165,8 @@ func (w worker) Encode(text string, begin bool) []int32 {
 	return tok.EncodeTemplate(ids, text)
 }
 
+func (w worker) Decode(tokens []int32) string { return w.Tokenizer().Decode(tokens, true) }
+
 // bytesText writes a number of bytes for people.
 func bytesText(n int64) string {
 	switch {

@@ -84,8 +84,9 @@ func (c *serveCmd) Run(std streams) error {
 		return err
 	}
 	srv, err := server.New(server.Config{
-		Worker: worker{e},
-		Logger: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: c.LogLevel})),
+		Worker:  worker{e},
+		Version: version,
+		Logger:  slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: c.LogLevel})),
 	})
 	if err != nil {
 		return errors.Join(err, e.Close())

@@ -215,6 +215,56 @@ func TestCompletions(t *testing.T) {
 	}
 }
 
+// TestTokens goes from text to tokens and back, and finds that completions
+// count the same tokens.
+func TestTokens(t *testing.T) {
+	s := serve(t, "--model", tinyModel)
+	post := func(path, body string, into any) {
+		t.Helper()
+		status, _, text := s.do("POST", path, body)
+		if status != 200 {
+			t.Fatalf("%s %s: status %d: %s", path, body, status, text)
+		}
+		if err := json.Unmarshal([]byte(text), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	type tokenized struct {
+		Count       int
+		MaxModelLen int `json:"max_model_len"`
+		Tokens      []int32
+		TokenStrs   []string `json:"token_strs"`
+	}
+	for _, prompt := range []string{"one two, three", "", "Grüße ☺\n", "<|im_start|>user\nhi<|im_end|>"} {
+		quoted, _ := json.Marshal(prompt)
+		var got tokenized
+		post("/tokenize", `{"prompt":`+string(quoted)+`,"add_special_tokens":false,"return_token_strs":true}`, &got)
+		if got.Count != len(got.Tokens) || got.Count != len(got.TokenStrs) || got.MaxModelLen == 0 {
+			t.Errorf("%q: %+v", prompt, got)
+		}
+		ids, _ := json.Marshal(got.Tokens)
+		var back struct{ Prompt string }
+		if post("/detokenize", `{"tokens":`+string(ids)+`}`, &back); back.Prompt != prompt {
+			t.Errorf("%q became %q", prompt, back.Prompt)
+		}
+	}
+	var plain, chat tokenized
+	post("/tokenize", `{"prompt":"one two"}`, &plain)
+	post("/tokenize", `{"model":"tiny-chat","messages":[{"role":"user","content":"one two"}]}`, &chat)
+	var c completion
+	post("/v1/completions", `{"model":"tiny-chat","prompt":"one two","max_tokens":1}`, &c)
+	if c.Usage.PromptTokens != plain.Count || plain.TokenStrs != nil {
+		t.Errorf("tokenized %+v, completed %+v", plain, c.Usage)
+	}
+	if _, c := s.ask(chatBody("tiny-chat", "one two", `,"max_tokens":1`)); c.Usage.PromptTokens != chat.Count {
+		t.Errorf("messages tokenized %+v, answered %+v", chat, c.Usage)
+	}
+	var v struct{ Version string }
+	if status, _, text := s.do("GET", "/version", ""); status != 200 || json.Unmarshal([]byte(text), &v) != nil || v.Version == "" || !strings.Contains(run(t, "", "version").stdout, v.Version) {
+		t.Errorf("version: %d %s", status, text)
+	}
+}
+
 // TestTogether has several clients ask at once: each gets what it gets alone.
 func TestTogether(t *testing.T) {
 	s := serve(t, "--model", tinyModel)
@@ -269,6 +319,8 @@ func TestErrors(t *testing.T) {
 		{"no such token", "POST", "/v1/completions", `{"model":"org/some name","prompt":[[1],[2000000000]]}`, 400, "invalid_value", "prompt[1][0]", "2000000000"},
 		{"echo", "POST", "/v1/completions", `{"model":"org/some name","prompt":"a","echo":true}`, 400, "unsupported_parameter", "echo", "not supported"},
 		{"long prompt to complete", "POST", "/v1/completions", `{"model":"org/some name","prompt":["a","` + strings.Repeat("long ", 500) + `"]}`, 400, "context_length_exceeded", "prompt[1]", "holds 128 tokens, but the prompt has "},
+		{"nothing to tokenize", "POST", "/tokenize", `{}`, 400, "missing_required_parameter", "prompt", "messages"},
+		{"no such token to detokenize", "POST", "/detokenize", `{"tokens":[1,2000000000]}`, 400, "invalid_value", "tokens[1]", "2000000000"},
 		{"model", "POST", "/v1/chat/completions", chatBody("tiny-chat", "hi", ""), 404, "model_not_found", "model", "tiny-chat"},
 		{"long prompt", "POST", "/v1/chat/completions", chatBody(name, strings.Repeat("long ", 500), ""), 400, "context_length_exceeded", "messages", "holds 128 tokens, but the messages have "},
 		{"long completion", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"max_tokens":127`), 400, "context_length_exceeded", "messages", "asks for 127"},
