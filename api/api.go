@@ -18,18 +18,20 @@ package api
 // Limits on a request. Each is checked before work proportional to what it
 // limits is done.
 const (
-	MaxBodyBytes   = 4 << 20 // a request's body
-	MaxDepth       = 64      // nested JSON arrays and objects
-	MaxMessages    = 1024    // messages of a conversation
-	MaxParts       = 1024    // content parts of a message
-	MaxPrompts     = 64      // prompts of one completion request
-	MaxStops       = 4       // stop strings
-	MaxStopBytes   = 1024    // one stop string
-	MaxStopTokens  = 128     // stop_token_ids
-	MaxTokenIDs    = 1 << 20 // any list of token IDs
-	MaxTopK        = 1 << 20 // top_k
-	MaxTemperature = 2.0     // temperature
-	MaxPenalty     = 2.0     // frequency_penalty and presence_penalty, either way
-	MaxBiases      = 1024    // tokens in logit_bias
-	MaxBias        = 100     // a value in logit_bias, either way
+	MaxBodyBytes    = 4 << 20 // a request's body
+	MaxDepth        = 64      // nested JSON arrays and objects
+	MaxMessages     = 1024    // messages of a conversation
+	MaxParts        = 1024    // content parts of a message
+	MaxPrompts      = 64      // prompts of one completion request
+	MaxStops        = 4       // stop strings
+	MaxStopBytes    = 1024    // one stop string
+	MaxStopTokens   = 128     // stop_token_ids
+	MaxBadWords     = 512     // bad_words
+	MaxBadWordBytes = 512     // one bad word
+	MaxTokenIDs     = 1 << 20 // any list of token IDs
+	MaxTopK         = 1 << 20 // top_k
+	MaxTemperature  = 2.0     // temperature
+	MaxPenalty      = 2.0     // frequency_penalty and presence_penalty, either way
+	MaxBiases       = 1024    // tokens in logit_bias
+	MaxBias         = 100     // a value in logit_bias, either way
 )

@@ -20,7 +20,7 @@ func TestDecodeChatRequest(t *testing.T) {
 		"stop":["a","b"],"stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false},
 		"user":"u","metadata":{"k":"v"},"nobody_knows_this":[1,{"x":null}],
 		"min_p":0.1,"repetition_penalty":1.5,"frequency_penalty":-2,"presence_penalty":2,"logit_bias":{"10":-100,"9":1.5,"0":100},
-		"min_tokens":9,"ignore_eos":true,"stop_token_ids":[7,0],
+		"bad_words":["x"," y"],"min_tokens":9,"ignore_eos":true,"stop_token_ids":[7,0],
 		"n":1.0,"tools":[ ],"response_format":{ "type": "text" },"logprobs":false,"store":null}`
 	r, err := DecodeChatRequest([]byte(body))
 	if err != nil {
@@ -33,8 +33,8 @@ func TestDecodeChatRequest(t *testing.T) {
 			Model:       "m",
 			Temperature: new(0.0), TopP: new(0.5), TopK: new(int64(-1)), MinP: new(0.1), Seed: new(int64(-3)),
 			RepetitionPenalty: new(1.5), FrequencyPenalty: new(-2.0), PresencePenalty: new(2.0),
-			LogitBias: LogitBias{{0, 100}, {9, 1.5}, {10, -100}},
-			Stop:      Stop{"a", "b"}, StopTokenIDs: Tokens{7, 0}, MinTokens: new(int64(9)), IgnoreEOS: true,
+			LogitBias: LogitBias{{0, 100}, {9, 1.5}, {10, -100}}, BadWords: BadWords{"x", " y"},
+			Stop: Stop{"a", "b"}, StopTokenIDs: Tokens{7, 0}, MinTokens: new(int64(9)), IgnoreEOS: true,
 			Stream: true, StreamOptions: &StreamOptions{IncludeUsage: true}, User: "u",
 		},
 		Messages: Messages{
@@ -169,6 +169,13 @@ func TestDecodeRefuses(t *testing.T) {
 		{"stop token 1e99", `{` + hello + `,"stop_token_ids":[99999999999999999999]}`, CodeInvalidValue, "stop_token_ids[0]"},
 		{"129 stop tokens", `{` + hello + `,"stop_token_ids":[` + strings.Repeat(`1,`, MaxStopTokens) + `1]}`, CodeInvalidValue, "stop_token_ids"},
 		{"stop_token_ids cut short", `{` + hello + `,"stop_token_ids":[1,`, CodeInvalidJSON, "stop_token_ids"},
+		{"bad_words is a string", `{` + hello + `,"bad_words":"x"}`, CodeInvalidType, "bad_words"},
+		{"bad word is a number", `{` + hello + `,"bad_words":["x",1]}`, CodeInvalidType, "bad_words[1]"},
+		{"bad word is null", `{` + hello + `,"bad_words":[null]}`, CodeInvalidValue, "bad_words[0]"},
+		{"empty bad word", `{` + hello + `,"bad_words":["x",""]}`, CodeInvalidValue, "bad_words[1]"},
+		{"blank bad word", `{` + hello + `,"bad_words":["  "]}`, CodeInvalidValue, "bad_words[0]"},
+		{"long bad word", `{` + hello + `,"bad_words":["` + strings.Repeat("x", MaxBadWordBytes+1) + `"]}`, CodeInvalidValue, "bad_words[0]"},
+		{"513 bad words", `{` + hello + `,"bad_words":[` + strings.Repeat(`"x",`, MaxBadWords) + `"x"]}`, CodeInvalidValue, "bad_words"},
 		{"logit_bias is a list", `{` + hello + `,"logit_bias":[1]}`, CodeInvalidType, "logit_bias"},
 		{"logit_bias of a word", `{` + hello + `,"logit_bias":{"the":1}}`, CodeInvalidValue, "logit_bias"},
 		{"logit_bias of -1", `{` + hello + `,"logit_bias":{"-1":1}}`, CodeInvalidValue, "logit_bias"},
@@ -207,6 +214,7 @@ func TestBounds(t *testing.T) {
 		`"min_tokens":0,"max_tokens":1`, `"min_tokens":7,"max_tokens":7`, `"min_tokens":2147483647`,
 		`"ignore_eos":false`, `"stop_token_ids":[]`, `"stop_token_ids":[2147483647]`,
 		`"stop_token_ids":[` + strings.Repeat(`1,`, MaxStopTokens-1) + `1]`,
+		`"bad_words":[]`, `"bad_words":[` + strings.Repeat(`"x",`, MaxBadWords-1) + `"x"]`, `"bad_words":["` + strings.Repeat("x", MaxBadWordBytes) + `"]`,
 		`"logit_bias":{}`, `"logit_bias":{"2147483647":100,"0":-100}`, `"logit_bias":{` + biases(MaxBiases) + `}`,
 	} {
 		r, err := DecodeChatRequest([]byte(`{` + hello + `,` + more + `}`))
@@ -306,6 +314,9 @@ func FuzzChatRequest(f *testing.F) {
 			}
 			if len(x.Stop) == 0 {
 				x.Stop = nil
+			}
+			if len(x.BadWords) == 0 {
+				x.BadWords = nil
 			}
 			if len(x.StopTokenIDs) == 0 {
 				x.StopTokenIDs = nil

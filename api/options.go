@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -27,6 +28,7 @@ type Options struct {
 	FrequencyPenalty  *float64  `json:"frequency_penalty,omitzero"`
 	PresencePenalty   *float64  `json:"presence_penalty,omitzero"`
 	LogitBias         LogitBias `json:"logit_bias,omitzero"`
+	BadWords          BadWords  `json:"bad_words,omitzero"`
 
 	// Where a completion ends.
 	Stop         Stop   `json:"stop,omitzero"`
@@ -52,6 +54,10 @@ func (o *Options) IncludeUsage() bool {
 // Stop holds the strings before which a completion ends. On the wire it is a
 // string or a list of strings.
 type Stop []string
+
+// BadWords are texts that a completion must not contain, each alone and after a
+// space, as the tokens that they encode to.
+type BadWords []string
 
 // Tokens are token IDs: not negative. Whether a vocabulary has them is for the
 // server to check.
@@ -90,6 +96,22 @@ func (s *Stop) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		return dec.SkipValue()
 	}
 	return &json.SemanticError{JSONKind: dec.PeekKind(), GoType: reflect.TypeFor[string]()}
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom; it stops at MaxBadWords.
+func (w *BadWords) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	*w = nil
+	return readList(dec, func() error {
+		if len(*w) == MaxBadWords {
+			return BadRequest(CodeInvalidValue, "bad_words", "A request may have at most %d bad words.", MaxBadWords)
+		}
+		var text string
+		if err := json.UnmarshalDecode(dec, &text); err != nil {
+			return err
+		}
+		*w = append(*w, text)
+		return nil
+	})
 }
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom; it stops at MaxTokenIDs.
@@ -221,6 +243,11 @@ func (o *Options) validate(most int) error {
 	for i, s := range o.Stop {
 		if s == "" || len(s) > MaxStopBytes {
 			return BadRequest(CodeInvalidValue, fmt.Sprintf("stop[%d]", i), "A stop string must have 1 to %d bytes.", MaxStopBytes)
+		}
+	}
+	for i, w := range o.BadWords {
+		if strings.TrimLeft(w, " ") == "" || len(w) > MaxBadWordBytes {
+			return BadRequest(CodeInvalidValue, fmt.Sprintf("bad_words[%d]", i), "A bad word must have 1 to %d bytes, and not only spaces.", MaxBadWordBytes)
 		}
 	}
 	if len(o.StopTokenIDs) > MaxStopTokens {

@@ -24,7 +24,6 @@ var unsupportedAnywhere = map[string]neutral{
 	"n":                          number(1),
 	"response_format":            {ok: formatText, text: `{"type":"text"}`},
 	"allowed_token_ids":          empty('['),
-	"bad_words":                  empty('['),
 	"cache_salt":                 nothing,
 	"guided_choice":              nothing,
 	"guided_grammar":             nothing,

@@ -150,7 +150,7 @@ func TestRequestOfWorker(t *testing.T) {
 
 	c.do(post(chatPath, `{"model":"tiny","messages":[{"role":"developer","content":"d"},{"role":"user","content":"u"}],
 		"max_tokens":9,"temperature":0.5,"top_p":0.25,"top_k":3,"seed":-1,"stop":"x",
-		"min_p":0.125,"repetition_penalty":1.5,"frequency_penalty":-1,"presence_penalty":2,"logit_bias":{"7":1,"3":-2},
+		"min_p":0.125,"repetition_penalty":1.5,"frequency_penalty":-1,"presence_penalty":2,"logit_bias":{"7":1,"3":-2},"bad_words":["ab"," a"],
 		"min_tokens":4,"ignore_eos":true,"stop_token_ids":[99,0]}`, "Content-Type: application/json; charset=utf-8", "X-Request-Id: abc-1"))
 	in := wait(t, chats)
 	if want := []chat.Message{{Role: "system", Content: "d"}, {Role: "user", Content: "u"}}; !reflect.DeepEqual(in.Messages, want) || !in.AddGenerationPrompt || in.Now.IsZero() {
@@ -159,6 +159,7 @@ func TestRequestOfWorker(t *testing.T) {
 	want := engine.Request{ID: "abc-1", Tokens: make([]int32, 5), MaxTokens: 9, Stop: []string{"x"},
 		Params: sampler.Params{Temperature: 0.5, TopP: 0.25, TopK: 3, Seed: 1<<64 - 1,
 			MinP: 0.125, RepetitionPenalty: 1.5, FrequencyPenalty: -1, PresencePenalty: 2, MinTokens: 4,
+			BadWords:  [][]int32{{97, 98}, {65, 98}, {97}, {65}},
 			LogitBias: []sampler.Bias{{Token: 3, Value: -2}, {Token: 7, Value: 1}}},
 		StopIDs: []int32{99, 0}, IgnoreEOS: true}
 	if got := wait(t, inputs); !reflect.DeepEqual(got, want) {
@@ -202,6 +203,7 @@ func TestChatErrors(t *testing.T) {
 		{"unsupported", fakeWorker{}, strings.Replace(plainBody, `{`, `{"n":2,`, 1), 400, api.TypeInvalidRequest, api.CodeUnsupportedParameter, "n", "not supported"},
 		{"no such stop token", fakeWorker{}, strings.Replace(plainBody, `{`, `{"stop_token_ids":[0,100],`, 1), 400, api.TypeInvalidRequest, api.CodeInvalidValue, "stop_token_ids[1]", "token 100"},
 		{"parameter", fakeWorker{generateErr: fmt.Errorf("wrapped: %w", (&sampler.Params{TopP: 1, LogitBias: []sampler.Bias{{Token: 100}}}).ValidateTokens(100))}, plainBody, 400, api.TypeInvalidRequest, api.CodeInvalidValue, "logit_bias", "tokens below 100"},
+		{"bad word of many tokens", fakeWorker{}, strings.Replace(plainBody, `{`, `{"bad_words":["`+strings.Repeat("x", 129)+`"],`, 1), 400, api.TypeInvalidRequest, api.CodeInvalidValue, "bad_words", "128 tokens"},
 		{"unknown model", fakeWorker{}, strings.Replace(plainBody, "tiny", "gpt-9", 1), 404, api.TypeInvalidRequest, api.CodeModelNotFound, "model", "gpt-9"},
 		{"context", fakeWorker{generateErr: ctxErr}, plainBody, 400, api.TypeInvalidRequest, api.CodeContextLength, "messages", "512 tokens, but the messages have 600"},
 		{"template", fakeWorker{encodeErr: &chat.TemplateError{}}, plainBody, 400, api.TypeInvalidRequest, api.CodeInvalidPrompt, "messages", "template"},

@@ -142,13 +142,17 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 
 	c.ctx, c.cancel = context.WithCancelCause(c.s.base)
 	c.watch = startWatch(ctx.Conn(), func() { c.cancel(errClientLeft) })
+	params, err := c.samplerParams(j.Options)
+	if err != nil {
+		return none, err
+	}
 	prompts, err := j.prompts(c)
 	if err != nil {
 		return none, err
 	}
 	c.generations = make([]generation, 0, len(prompts))
 	for i, tokens := range prompts {
-		if err := c.generate(j, tokens); err != nil {
+		if err := c.generate(j, params, tokens); err != nil {
 			return none, c.tooLong(err, i, len(prompts))
 		}
 	}
@@ -158,11 +162,10 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 	return c.next()
 }
 
-// generate starts one generation.
-func (c *completion) generate(j job, tokens []int32) error {
-	params, err := samplerParams(j.Options)
-	if err != nil {
-		return err
+// generate starts one generation. Without a seed it gets one at random.
+func (c *completion) generate(j job, params sampler.Params, tokens []int32) error {
+	if j.Seed == nil {
+		params.Seed = rand.Uint64()
 	}
 	stream, err := c.s.worker.Generate(c.ctx, engine.Request{
 		ID:        c.request,
@@ -247,9 +250,8 @@ func checkMedia(ctx *fasthttp.RequestCtx) error {
 	return nil
 }
 
-// samplerParams fills in OpenAI's defaults. A request without a seed gets one
-// at random.
-func samplerParams(o *api.Options) (sampler.Params, error) {
+// samplerParams fills in OpenAI's defaults.
+func (c *completion) samplerParams(o *api.Options) (sampler.Params, error) {
 	p := sampler.Params{
 		Temperature:       or(o.Temperature, 1),
 		TopP:              or(o.TopP, 1),
@@ -259,10 +261,8 @@ func samplerParams(o *api.Options) (sampler.Params, error) {
 		FrequencyPenalty:  or(o.FrequencyPenalty, 0),
 		PresencePenalty:   or(o.PresencePenalty, 0),
 		MinTokens:         int(or(o.MinTokens, 0)),
-		Seed:              rand.Uint64(),
-	}
-	if o.Seed != nil {
-		p.Seed = uint64(*o.Seed)
+		Seed:              uint64(or(o.Seed, 0)),
+		BadWords:          c.badWords(o.BadWords),
 	}
 	for _, b := range o.LogitBias {
 		p.LogitBias = append(p.LogitBias, sampler.Bias(b))
@@ -272,6 +272,22 @@ func samplerParams(o *api.Options) (sampler.Params, error) {
 		p.TopP, p.TopK = 1, 1
 	}
 	return p, p.Validate()
+}
+
+// badWords returns the tokens of each word, and those of the word after a space
+// where they begin with another token and are as many, as vLLM does: otherwise
+// the space is a token of its own, and the word's own tokens follow it.
+func (c *completion) badWords(words []string) [][]int32 {
+	var all [][]int32
+	for _, w := range words {
+		w = strings.TrimLeft(w, " ")
+		bare, spaced := c.s.worker.Encode(w, false), c.s.worker.Encode(" "+w, false)
+		all = append(all, bare)
+		if len(bare) > 0 && len(spaced) == len(bare) && spaced[0] != bare[0] {
+			all = append(all, spaced)
+		}
+	}
+	return all
 }
 
 // or returns what v points to, or def if it is nil.

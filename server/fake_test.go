@@ -65,11 +65,15 @@ func (w *fakeWorker) EncodeChat(in chat.Input) ([]int32, error) {
 	return make([]int32, 5), w.encodeErr
 }
 
-// Encode makes a token of each byte.
+// Encode makes a token of each byte, but of a space that begins a text and the
+// byte after it, one.
 func (w *fakeWorker) Encode(text string, begin bool) []int32 {
 	var ids []int32
 	if begin && w.bos {
 		ids = append(ids, 1)
+	}
+	if len(text) > 1 && text[0] == ' ' {
+		ids, text = append(ids, int32(text[1]-32)%100), text[2:]
 	}
 	for _, b := range []byte(text) {
 		ids = append(ids, int32(b)%100)

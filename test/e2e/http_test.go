@@ -146,6 +146,10 @@ func TestSampling(t *testing.T) {
 	if c.Usage.CompletionTokens != 40 || only != strings.Repeat(only[:len(only)/40], 40) {
 		t.Errorf("one token: %q, %+v", only, c.Usage)
 	}
+	one, _ := json.Marshal([]string{only[:len(only)/40]})
+	if got, _ := ask(`,"logit_bias":{"40":100},"bad_words":` + string(one)); got == "" || strings.Contains(got, only[:len(only)/40]) {
+		t.Errorf("without %s: %q", one, got)
+	}
 	if got, c := ask(`,"logit_bias":{"40":100},"stop_token_ids":[40]`); got != "" || c.Choices[0].FinishReason != "stop" {
 		t.Errorf("stop token: %q (%s)", got, c.Choices[0].FinishReason)
 	}
