@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/holdfast-run/holdfast/kvcache"
 	"github.com/holdfast-run/holdfast/sampler"
 )
 
@@ -23,9 +22,6 @@ type Info struct {
 	VocabSize     int
 	Device        string // backend name: "cpu" or "ref"
 	Class         string // numerics class, docs/NUMERICS.md
-
-	// Identity names the KV of this engine's blocks, before a tenant's salt.
-	Identity kvcache.Identity
 }
 
 // Request is one completion to make.

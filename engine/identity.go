@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -19,6 +18,20 @@ import (
 	"github.com/holdfast-run/holdfast/tokenizer"
 	"github.com/holdfast-run/holdfast/weights"
 )
+
+// identity is worked out beside the first requests.
+type identity struct {
+	done chan struct{} // closed when id and err are set
+	id   kvcache.Identity
+	err  error
+}
+
+// Identity names the KV of this engine's blocks, before a tenant's salt. It
+// waits for the digest of the model file.
+func (e *Engine) Identity() (kvcache.Identity, error) {
+	<-e.identity.done
+	return e.identity.id, e.identity.err
+}
 
 // identity returns what the KV of this engine's blocks is named by. The salt is
 // the tenant's and comes with the request.
@@ -66,7 +79,7 @@ type digestEntry struct {
 // weightsDigest returns the digest of f, from the cache in folder store if the
 // file has not changed since. store may be empty: then nothing is cached. A
 // cache that cannot be read or written costs time, never an error.
-func weightsDigest(ctx context.Context, f *weights.File, store string) (sum [32]byte, err error) {
+func weightsDigest(f *weights.File, store string) (sum [32]byte, err error) {
 	var stat unix.Stat_t
 	if err := unix.Stat(f.Path(), &stat); err != nil {
 		return sum, fmt.Errorf("engine: model file: %s: %w", f.Path(), err)
@@ -87,8 +100,8 @@ func weightsDigest(ctx context.Context, f *weights.File, store string) (sum [32]
 			}
 		}
 	}
-	if sum, err = f.Digest(); err != nil || store == "" || ctx.Err() != nil {
-		return sum, errors.Join(err, ctx.Err())
+	if sum, err = f.Digest(); err != nil || store == "" {
+		return sum, err
 	}
 	cache.Files = slices.DeleteFunc(cache.Files, func(e digestEntry) bool { return e.Device == want.Device && e.Inode == want.Inode })
 	want.BLAKE3 = hex.EncodeToString(sum[:])

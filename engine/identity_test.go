@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/testkit/golden"
+	"github.com/holdfast-run/holdfast/kvcache"
 	"github.com/holdfast-run/holdfast/weights"
 )
 
@@ -30,7 +31,7 @@ func TestDigestCache(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		sum, err := weightsDigest(t.Context(), f, store)
+		sum, err := weightsDigest(f, store)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,8 +73,15 @@ func TestDigestCache(t *testing.T) {
 }
 
 func TestIdentity(t *testing.T) {
-	a := open(t, Config{Store: filepath.Join(t.TempDir(), "new")}, nil).Info().Identity
-	b := open(t, Config{Device: "ref"}, nil).Info().Identity
+	identity := func(cfg Config) kvcache.Identity {
+		id, err := open(t, cfg, nil).Identity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	a := identity(Config{Store: filepath.Join(t.TempDir(), "new")})
+	b := identity(Config{Device: "ref"})
 	if a.Root() == b.Root() || a.Weights != b.Weights || a.Tokenizer != b.Tokenizer || len(a.RoPE) != 1 {
 		t.Errorf("cpu %+v\nref %+v", a, b)
 	}

@@ -49,9 +49,9 @@ type loop struct {
 	seen     Stats
 }
 
-func newLoop(prog device.Program, o device.Options, identity kvcache.Hash) *loop {
+func newLoop(prog device.Program, o device.Options) *loop {
 	pool := kvcache.NewPool(prog.Pool().Blocks())
-	root, _ := pool.Root(identity) // the first always has room
+	root, _ := pool.Root(kvcache.Hash{}) // the first always has room
 	return &loop{
 		prog: prog, opts: o, pool: pool, root: root,
 		sched: scheduler.New(pool, o.MaxRows),

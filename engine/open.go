@@ -42,6 +42,8 @@ type Config struct {
 	// Store is the folder of what outlives the process: today the cache of
 	// model digests. Empty means that nothing is kept.
 	Store string
+	// Planned, if set, is given the memory plan before anything is loaded.
+	Planned func(Plan)
 	// Progress, if set, is told of start-up phases: done of total bytes.
 	Progress func(phase string, done, total int64)
 }
@@ -122,6 +124,7 @@ type Engine struct {
 	template  *chat.Template // nil if the model has none
 	loop      *loop
 	measured  atomic.Uint64 // runs of Measure, which seed its prompts
+	identity  identity
 }
 
 // Open loads a model and starts its step loop. The caller closes the engine.
@@ -129,6 +132,9 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	l, err := load(cfg)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Planned != nil {
+		cfg.Planned(l.plan)
 	}
 	e := &Engine{info: l.info, plan: l.plan, file: l.file}
 	if err := e.start(ctx, l, cfg); err != nil {
@@ -154,24 +160,18 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 	if err := openStore(cfg.Store); err != nil {
 		return err
 	}
-	var digest [32]byte
-	digested := make(chan error, 1)
-	go func() { // beside the packing of weights
-		var err error
-		digest, err = weightsDigest(ctx, l.file, cfg.Store)
-		digested <- err
-	}()
 	prog, err := l.backend.Compile(ctx, l.graph, l.file, l.opts)
-	digestErr := <-digested
 	if err != nil {
 		return err
 	}
-	if digestErr != nil {
-		return errors.Join(digestErr, prog.Close())
-	}
 	e.info.Class = prog.Class()
-	e.info.Identity = l.identity(digest, e.tokenizer, e.info.Class)
-	e.loop = newLoop(prog, l.opts, e.info.Identity.Root())
+	e.identity.done = make(chan struct{})
+	go func() { // a large file takes longer to hash than to map
+		defer close(e.identity.done)
+		digest, err := weightsDigest(l.file, cfg.Store)
+		e.identity.id, e.identity.err = l.identity(digest, e.tokenizer, e.info.Class), err
+	}()
+	e.loop = newLoop(prog, l.opts)
 	go e.loop.run()
 	return nil
 }
@@ -180,7 +180,9 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 // model's memory.
 func (e *Engine) Close() error {
 	e.loop.stop()
-	return errors.Join(e.loop.prog.Close(), e.file.Close())
+	err := errors.Join(e.loop.prog.Close(), e.file.Close())
+	<-e.identity.done // cut short by the closed file
+	return err
 }
 
 // Drain accepts nothing new and returns when everything accepted has ended,

@@ -45,6 +45,8 @@ func (s *Server) writeMetrics(ctx *fasthttp.RequestCtx) {
 	metrics.WriteGaugeUint64(w, "holdfast_running_sequences", uint64(st.Running))
 	metrics.WriteGaugeUint64(w, "holdfast_kv_blocks_total", uint64(st.BlocksTotal))
 	metrics.WriteGaugeUint64(w, "holdfast_kv_blocks_used", uint64(st.BlocksUsed))
+	metrics.WriteGaugeUint64(w, "holdfast_kv_blocks_cached", uint64(st.BlocksCached))
+	metrics.WriteCounterUint64(w, "holdfast_cached_prompt_tokens_total", st.CachedTokens)
 	metrics.WriteGaugeFloat64(w, "holdfast_last_step_age_seconds", st.LastStepAge.Seconds())
 	metrics.WriteCounterUint64(w, "holdfast_steps_total", st.Steps)
 	metrics.WriteCounterUint64(w, "holdfast_prompt_tokens_total", st.PromptTokens)

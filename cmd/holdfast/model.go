@@ -49,17 +49,20 @@ func openModel(ctx context.Context, cfg engine.Config, w io.Writer, planOnly boo
 		w = io.Discard
 	}
 	start := time.Now()
-	plan, err := engine.MakePlan(cfg)
-	if err != nil {
-		return nil, modelError(cfg, err)
+	cfg.Planned = func(plan engine.Plan) {
+		fmt.Fprintf(w, "model %s, planned in %s\n", cfg.ModelPath, round(time.Since(start)))
+		printPlan(w, plan)
+		start = time.Now()
 	}
-	fmt.Fprintf(w, "model %s, planned in %s\n", cfg.ModelPath, round(time.Since(start)))
-	printPlan(w, plan)
 	if planOnly {
+		plan, err := engine.MakePlan(cfg)
+		if err != nil {
+			return nil, modelError(cfg, err)
+		}
+		cfg.Planned(plan)
 		return nil, nil
 	}
 	setProcs(cfg.Threads)
-	start = time.Now()
 	cfg.Progress = progress(w)
 	e, err := engine.Open(ctx, cfg)
 	if err != nil {
