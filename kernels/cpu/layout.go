@@ -157,7 +157,7 @@ func Pack(dst []byte, t graph.DType, rows, k int, src []byte, g0, g1 int) {
 		out := dst[g*groupBytes : (g+1)*groupBytes]
 		n := min(GroupRows, rows-g*GroupRows)
 		in := src[g*GroupRows*rowBytes:][:n*rowBytes]
-		if n < GroupRows || f.element > 0 || !f.words() {
+		if n < GroupRows || f.element > 0 {
 			clear(out) // else every byte is written
 		}
 		switch {
@@ -171,29 +171,29 @@ func Pack(dst []byte, t graph.DType, rows, k int, src []byte, g0, g1 int) {
 	}
 }
 
-// packBlocks packs n rows of any quantised type into a group, weight by weight.
+// packBlocks packs n rows of a quantised type into a group.
 func packBlocks(out, in []byte, f *format, t graph.DType, n, k int) {
 	var b block
 	rowBytes := t.RowBytes(k)
-	for r := range n {
-		for i := range k / blockK {
+	for i := range k / blockK {
+		for r := range n {
 			b.read(t, in[r*rowBytes:(r+1)*rowBytes], i)
 			b.write(f, out, i, r)
 		}
 	}
 }
 
-// words reports whether the file keeps the quants of a block in the same 4-byte
-// units as the packed form does.
+// words reports whether the file keeps the quants of a block in the same words
+// as the packed form does.
 func (f *format) words() bool { return !f.super && (f.bits == 4 || f.bits == 8) }
 
-// packWords packs n rows of Q4_0, Q4_1 or Q8_0 into a group: a transposition of
-// 4-byte units, several times as fast as packBlocks.
+// packWords does packBlocks' work for Q4_0, Q4_1 and Q8_0: a transposition of
+// words, twice as fast.
 func packWords(out, in []byte, f *format, t graph.DType, n, k int) {
 	le, rowBytes, blockBytes := binary.LittleEndian, t.RowBytes(k), t.BlockBytes()
 	words, head, flip := f.quantBytes()/64, blockBytes-f.quantBytes()/GroupRows, uint32(0)
 	if t == graph.Q8_0 {
-		flip = 0x80808080 // int8 to unsigned
+		flip = signs // int8 to unsigned
 	}
 	for i := range k / blockK {
 		at, _ := f.block(i)
@@ -224,109 +224,5 @@ func packFloats(out, in []byte, element, n, k int) {
 				le.PutUint32(col[4*r:], le.Uint32(p))
 			}
 		}
-	}
-}
-
-// block is 32 weights of one row: unsigned quants, and scales in the bits of the
-// file.
-type block struct {
-	u    [blockK]uint8
-	d, m uint16   // f16 scale and minimum, of the block or super-block
-	sub  [2]uint8 // scale and minimum, or two scales, of a block of a super-block
-}
-
-// read takes block i of a row. The layouts of the source are ggml-common.h's.
-func (b *block) read(t graph.DType, row []byte, i int) {
-	n, le := t.BlockBytes(), binary.LittleEndian
-	if t.BlockElems() == superK {
-		n *= i / (superK / blockK)
-		b.readSuper(t, row[n:n+t.BlockBytes()], i%(superK/blockK))
-		return
-	}
-	p := row[i*n : (i+1)*n]
-	b.d = le.Uint16(p)
-	p = p[2:]
-	if t == graph.Q8_0 {
-		for j, q := range p {
-			b.u[j] = q ^ 0x80
-		}
-		return
-	}
-	if t == graph.Q4_1 || t == graph.Q5_1 {
-		b.m, p = le.Uint16(p), p[2:]
-	}
-	var high uint32
-	if t == graph.Q5_0 || t == graph.Q5_1 {
-		high, p = le.Uint32(p), p[4:]
-	}
-	for j, q := range p {
-		b.u[j] = q&15 | uint8(high>>j&1)<<4
-		b.u[j+16] = q>>4 | uint8(high>>(j+16)&1)<<4
-	}
-}
-
-// readSuper takes block s of a super-block.
-func (b *block) readSuper(t graph.DType, p []byte, s int) {
-	le := binary.LittleEndian
-	if t == graph.Q6_K {
-		b.d = le.Uint16(p[208:])
-		b.sub = [2]uint8(p[192+2*s:])
-		// Each half of 128 values has 64 bytes of low nibbles (the first 64 values in
-		// the low ones) and 32 bytes of high bits, two for each of its four 32s.
-		low, high := p[s/4*64+s%2*32:], p[128+s/4*32:]
-		for j := range blockK {
-			b.u[j] = low[j]>>(s%4/2*4)&15 | high[j]>>(s%4*2)&3<<4
-		}
-		return
-	}
-	b.d, b.m = le.Uint16(p), le.Uint16(p[2:])
-	b.sub[0], b.sub[1] = scaleMinK(p[4:16], s)
-	var high []byte
-	if p = p[16:]; t == graph.Q5_K {
-		high, p = p[:32], p[32:]
-	}
-	for j, q := range p[s/2*32:][:32] {
-		b.u[j] = q >> (s % 2 * 4) & 15
-		if high != nil {
-			b.u[j] |= high[j] >> s & 1 << 4
-		}
-	}
-}
-
-// scaleMinK unpacks the 6-bit scale and minimum of group s of a Q4_K or Q5_K
-// super-block: the low bits of groups 0 … 3 and 4 … 7, the high bits of 4 … 7 in
-// the upper bits of the first eight bytes.
-func scaleMinK(p []byte, s int) (scale, min uint8) {
-	if s < 4 {
-		return p[s] & 63, p[s+4] & 63
-	}
-	return p[s+4]&15 | p[s-4]>>6<<4, p[s+4]>>4 | p[s]>>6<<4
-}
-
-// write puts b in place as block i of row r of a group.
-func (b *block) write(f *format, group []byte, i, r int) {
-	at, header := f.block(i)
-	q, scales := group[at:], group[at+f.quantBytes():]
-	for k, u := range b.u {
-		j, byte := k/4, 4*r+k%4
-		if f.bits == 8 {
-			q[64*j+byte] = u
-			continue
-		}
-		q[64*(j%4)+byte] |= u & 15 << (j / 4 * 4)
-		switch f.bits {
-		case 5:
-			q[256+byte] |= u >> 4 << j
-		case 6:
-			q[256+64*(j/4)+byte] |= u >> 4 << (j % 4 * 2)
-		}
-	}
-	if f.super {
-		scales[r], scales[16+r] = b.sub[0], b.sub[1]
-		scales = group[header:]
-	}
-	binary.LittleEndian.PutUint16(scales[2*r:], b.d)
-	if f.min {
-		binary.LittleEndian.PutUint16(scales[32+2*r:], b.m)
 	}
 }

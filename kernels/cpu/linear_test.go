@@ -243,26 +243,50 @@ func TestPackedBytes(t *testing.T) {
 	}
 }
 
-// TestPackWords: the fast way of packing gives what the slow one does.
-func TestPackWords(t *testing.T) {
+// TestPackOverwrites: packing leaves nothing of what was there, in whole groups
+// and in the last one.
+func TestPackOverwrites(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 9))
-	for _, dt := range []graph.DType{graph.Q4_0, graph.Q4_1, graph.Q8_0} {
-		for _, n := range []int{1, 15, 16} {
-			const k = 96
-			f := formatOf(dt)
+	for dt := graph.F32; dt < graph.I32; dt++ {
+		for _, n := range []int{1, 15, 16, 17} {
+			const k = 512
 			in := make([]byte, n*dt.RowBytes(k))
 			for i := range in {
 				in[i] = byte(rng.Uint32())
 			}
-			fast, slow := make([]byte, f.groupBytes(k)), make([]byte, f.groupBytes(k))
-			for i := range fast {
-				fast[i] = 0xaa
+			size, err := PackedBytes(dt, n, k)
+			if err != nil {
+				t.Fatal(err)
 			}
-			Pack(fast, dt, n, k, in, 0, 1) // over whatever was there
-			packBlocks(slow, in, f, dt, n, k)
-			if !bytes.Equal(fast, slow) {
-				t.Errorf("%v, %d rows: packed otherwise", dt, n)
+			clean, dirty := make([]byte, size), make([]byte, size)
+			for i := range dirty {
+				dirty[i] = 0xaa
 			}
+			groups := (n + GroupRows - 1) / GroupRows
+			Pack(clean, dt, n, k, in, 0, groups)
+			Pack(dirty, dt, n, k, in, 0, groups)
+			if !bytes.Equal(clean, dirty) {
+				t.Errorf("%v, %d rows: something is left", dt, n)
+			}
+		}
+	}
+}
+
+// TestPackWords: the fast way of packing gives what the general one does.
+func TestPackWords(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	for _, dt := range []graph.DType{graph.Q4_0, graph.Q4_1, graph.Q8_0} {
+		const n, k = 15, 96
+		f := formatOf(dt)
+		in := make([]byte, n*dt.RowBytes(k))
+		for i := range in {
+			in[i] = byte(rng.Uint32())
+		}
+		fast, general := make([]byte, f.groupBytes(k)), make([]byte, f.groupBytes(k))
+		packWords(fast, in, f, dt, n, k)
+		packBlocks(general, in, f, dt, n, k)
+		if !bytes.Equal(fast, general) {
+			t.Errorf("%v: packed otherwise", dt)
 		}
 	}
 }

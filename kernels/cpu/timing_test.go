@@ -197,3 +197,21 @@ func BenchmarkAttend(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPack packs a matrix of 256 x 4096, as at a model's start.
+func BenchmarkPack(b *testing.B) {
+	for _, t := range []graph.DType{graph.Q4_0, graph.Q4_1, graph.Q8_0, graph.Q5_0, graph.Q4_K, graph.Q6_K, graph.BF16} {
+		b.Run(t.String(), func(b *testing.B) {
+			const rows, k = 256, 4096
+			n, err := PackedBytes(t, rows, k)
+			if err != nil {
+				b.Fatal(err)
+			}
+			src, dst := make([]byte, rows*t.RowBytes(k)), make([]byte, n)
+			b.SetBytes(int64(len(src)))
+			for b.Loop() {
+				Pack(dst, t, rows, k, src, 0, rows/GroupRows)
+			}
+		})
+	}
+}
