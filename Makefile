@@ -31,7 +31,7 @@ test: ## all tests that need no accelerator, under 10 minutes on 2 cores
 	$(GO) vet ./...
 	$(GO) test ./...
 
-test-long: ## the race detector (needs a C compiler), then every fuzz target for a minute
+test-long: ## the race detector (needs a C compiler), then every fuzz target
 	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
 	sh scripts/fuzz.sh
