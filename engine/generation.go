@@ -56,9 +56,11 @@ func (e *Engine) prepare(ctx context.Context, r Request) (*Generation, error) {
 	if len(r.Tokens) == 0 {
 		return nil, fmt.Errorf("engine: the prompt is empty")
 	}
-	for _, t := range slices.Concat(r.Tokens, r.StopIDs) {
-		if t < 0 || int(t) >= e.info.VocabSize {
-			return nil, fmt.Errorf("engine: token %d is not in the vocabulary of %d", t, e.info.VocabSize)
+	for _, list := range [...][]int32{r.Tokens, r.StopIDs} {
+		for _, t := range list {
+			if t < 0 || int(t) >= e.info.VocabSize {
+				return nil, fmt.Errorf("engine: token %d is not in the vocabulary of %d", t, e.info.VocabSize)
+			}
 		}
 	}
 	if len(r.Tokens)+max(r.MaxTokens, 1) > limit {

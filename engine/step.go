@@ -2,7 +2,15 @@ package engine
 
 import (
 	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/kvcache"
 	"github.com/holdfast-run/holdfast/scheduler"
+)
+
+// Scheduler, pool and device import nothing of each other; here they meet, and
+// must mean the same by a block.
+var (
+	_ = [1]struct{}{}[device.BlockTokens-scheduler.BlockTokens]
+	_ = [1]struct{}{}[device.BlockTokens-kvcache.BlockTokens]
 )
 
 // stepInput turns batches into the device's flat arrays, which it keeps.

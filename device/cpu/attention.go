@@ -13,6 +13,9 @@ import (
 // together.
 const groupTokens = 8
 
+// The kernels and the pool mean the same by a block.
+var _ = [1]struct{}{}[device.BlockTokens-kernels.BlockSlots]
+
 // chunkBlocks is the number of blocks in an attention chunk.
 const chunkBlocks = kernels.ChunkSlots / device.BlockTokens
 
