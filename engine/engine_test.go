@@ -117,16 +117,25 @@ func TestCompanyDoesNotMatter(t *testing.T) {
 		want[i], _ = generate(t, alone, request(i))
 	}
 
-	e := open(t, Config{MaxSequences: 8, Threads: 2}, func(l *loaded) { l.opts.Blocks = l.opts.MaxBlocks() + 1 })
+	// Six blocks hold one long sequence or six short ones, and all requests come
+	// at once: what runs must outgrow the pool, however fast the loop is.
+	e := open(t, Config{MaxSequences: 8, Threads: 2}, func(l *loaded) { l.opts.Blocks = 6 })
+	var all [n]*Generation
+	for i := range all {
+		var err error
+		if all[i], err = e.prepare(t.Context(), request(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.loop.mu.Lock()
+	e.loop.inbox = append(e.loop.inbox, all[:]...)
+	e.loop.queued += n
+	e.loop.mu.Unlock()
+	e.loop.notify()
 	var wg sync.WaitGroup
 	var preempted atomic.Int64
-	for i := range want {
+	for i, g := range all {
 		wg.Go(func() {
-			g, err := e.Generate(t.Context(), request(i))
-			if err != nil {
-				t.Error(err)
-				return
-			}
 			defer g.Close()
 			got, _, err := result(g)
 			if err != nil || got != want[i] {
