@@ -2,27 +2,69 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// long is a request that computes for a while on the tiny model, whose greedy
-// answer to it does not end by itself.
-func long(more string) string {
-	return chatBody("tiny-chat", "one", `,"temperature":0,"max_tokens":450`+more)
+// endlessModel is the tiny model with room for a completion that no machine
+// ends before the test has done what it wants to do beside it.
+var endlessModel = sync.OnceValues(func() (string, error) {
+	data, err := os.ReadFile(tinyModel)
+	if err != nil {
+		return "", err
+	}
+	key := []byte("llama.context_length")
+	at := bytes.Index(data, key)
+	if at < 0 {
+		return "", errors.New("the tiny model states no context length")
+	}
+	const value = 4 // bytes of the value's type, which come first
+	copy(data[at+len(key)+value:], []byte{endlessContext & 0xff, endlessContext >> 8 & 0xff, endlessContext >> 16, 0})
+	path := filepath.Join(scratch, "endless.gguf")
+	return path, os.WriteFile(path, data, 0o600)
+})
+
+const endlessContext = 1 << 17
+
+// serveEndless starts a server of the endless model with one row.
+func serveEndless(t *testing.T, args ...string) *server {
+	t.Helper()
+	path, err := endlessModel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	context := strconv.Itoa(endlessContext)
+	return serve(t, append([]string{"--model", path, "--context", context, "--max-sequences", "1"}, args...)...)
 }
 
-// TestDrain sends SIGTERM while one stream runs and others wait behind it: all
-// end as if nothing had happened, nobody new gets in, and the exit code is 0.
+// endless is a request to it that ends when its client leaves.
+func endless(more string) string {
+	return chatBody("endless", "one", `,"temperature":0,"ignore_eos":true,"max_tokens":120000`+more)
+}
+
+// TestDrain sends SIGTERM while one stream runs and others wait behind it: the
+// stream goes on, all that wait are answered as if nothing had happened, nobody
+// new gets in, and the exit code is 0.
 func TestDrain(t *testing.T) {
-	s := serve(t, "--model", tinyModel, "--max-sequences", "1")
+	s := serveEndless(t)
+	stream, err := http.Post(s.url+"/v1/chat/completions", "application/json", strings.NewReader(endless(`,"stream":true`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
 	const n = 4
 	type answer struct {
 		body string
@@ -31,17 +73,18 @@ func TestDrain(t *testing.T) {
 	answers := make(chan answer, n)
 	for range n {
 		go func() {
-			res, err := http.Post(s.url+"/v1/chat/completions", "application/json", strings.NewReader(long(`,"stream":true`)))
+			body := chatBody("endless", "one", `,"temperature":0,"max_tokens":100,"stream":true`)
+			res, err := http.Post(s.url+"/v1/chat/completions", "application/json", strings.NewReader(body))
 			if err != nil {
 				answers <- answer{err: err}
 				return
 			}
 			defer res.Body.Close()
-			body, err := io.ReadAll(res.Body)
-			answers <- answer{string(body), err}
+			text, err := io.ReadAll(res.Body)
+			answers <- answer{string(text), err}
 		}()
 	}
-	s.until("holdfast_waiting_requests", n-1)
+	s.until("holdfast_waiting_requests", n)
 	s.signal(syscall.SIGTERM)
 	for end := time.Now().Add(patience); ; { // readiness fails as soon as the server knows
 		status, _, text := s.do("GET", "/health/ready", "")
@@ -55,9 +98,13 @@ func TestDrain(t *testing.T) {
 	if status, _, _ := s.do("GET", "/health", ""); status != 200 {
 		t.Errorf("/health: %d", status)
 	}
-	if status, header, text := s.do("POST", "/v1/chat/completions", long("")); status != 503 || header.Get("Retry-After") == "" {
+	if status, header, text := s.do("POST", "/v1/chat/completions", endless("")); status != 503 || header.Get("Retry-After") == "" {
 		t.Errorf("a new request got %d %s", status, text)
 	}
+	if more, err := io.ReadFull(stream.Body, make([]byte, 1<<16)); err != nil { // more than any buffer held before
+		t.Errorf("the running stream gave %d bytes, then %v", more, err)
+	}
+	stream.Body.Close()
 	for range n {
 		a := <-answers
 		if a.err != nil || !strings.HasSuffix(a.body, "data: [DONE]\n\n") || strings.Contains(a.body, `"error"`) {
@@ -71,8 +118,8 @@ func TestDrain(t *testing.T) {
 
 // TestDrainDeadline cuts off what runs longer than it may, and still exits 0.
 func TestDrainDeadline(t *testing.T) {
-	s := serve(t, "--model", tinyModel, "--max-sequences", "1", "--drain-timeout", "1ms")
-	res, err := http.Post(s.url+"/v1/chat/completions", "application/json", strings.NewReader(long(`,"stream":true`)))
+	s := serveEndless(t, "--drain-timeout", "1ms")
+	res, err := http.Post(s.url+"/v1/chat/completions", "application/json", strings.NewReader(endless(`,"stream":true`)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,12 +154,12 @@ func TestClientLeaves(t *testing.T) {
 }
 
 func timeToFree(t *testing.T, stream, phase string) time.Duration {
-	s := serve(t, "--model", tinyModel, "--max-sequences", "1")
-	leave := s.send("/v1/chat/completions", long(stream))
+	s := serveEndless(t)
+	leave := s.send("/v1/chat/completions", endless(stream))
 	s.until("holdfast_running_sequences", 1)
 	before := leave
 	if phase == "queue" {
-		leave = s.send("/v1/chat/completions", long(stream))
+		leave = s.send("/v1/chat/completions", endless(stream))
 		s.until("holdfast_waiting_requests", 1)
 	}
 	start := time.Now()
@@ -134,9 +181,9 @@ func timeToFree(t *testing.T, stream, phase string) time.Duration {
 // TestManyLeave has the client of three prompts leave, of which two run and one
 // waits: all are cancelled.
 func TestManyLeave(t *testing.T) {
-	s := serve(t, "--model", tinyModel, "--max-sequences", "2")
+	s := serveEndless(t, "--max-sequences", "2")
 	for i, stream := range []string{"", `,"stream":true`} {
-		leave := s.send("/v1/completions", `{"model":"tiny-chat","prompt":["a","b","c"],"ignore_eos":true,"max_tokens":450`+stream+`}`)
+		leave := s.send("/v1/completions", `{"model":"endless","prompt":["a","b","c"],"ignore_eos":true,"max_tokens":120000`+stream+`}`)
 		s.until("holdfast_running_sequences", 2)
 		leave()
 		s.until("holdfast_cancelled_requests_total", 3*(i+1))
