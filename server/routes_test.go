@@ -112,7 +112,7 @@ func TestMetrics(t *testing.T) {
 
 // TestUnreadable sends what never reaches a handler.
 func TestUnreadable(t *testing.T) {
-	s := serve(t, &fakeWorker{}, func(c *Config) { c.ReadTimeout = 200 * time.Millisecond })
+	s := serve(t, &fakeWorker{}, func(c *Config) { c.ReadTimeout = 2 * time.Second })
 	big := strings.Repeat(" ", api.MaxBodyBytes+1)
 	for _, c := range []struct {
 		name, raw string

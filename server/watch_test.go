@@ -60,7 +60,7 @@ func TestClientLeaves(t *testing.T) {
 func timeToCancel(t *testing.T, body, extra string, decode bool, leave func(net.Conn)) time.Duration {
 	w := &fakeWorker{more: make(chan engine.Delta), started: make(chan *fakeStream, 1)}
 	// The time to read a request must not be the time to watch it.
-	s := serve(t, w, func(c *Config) { c.ReadTimeout = 100 * time.Millisecond })
+	s := serve(t, w, func(c *Config) { c.ReadTimeout = 500 * time.Millisecond })
 	conn := s.dial()
 	path := chatPath
 	if strings.Contains(body, `"prompt"`) {
@@ -76,7 +76,7 @@ func timeToCancel(t *testing.T, body, extra string, decode bool, leave func(net.
 			w.more <- engine.Delta{Text: "y"} // "x" was read when this one is taken
 		}
 	}
-	pastReadTimeout := time.NewTimer(110 * time.Millisecond)
+	pastReadTimeout := time.NewTimer(510 * time.Millisecond)
 	select {
 	case <-stream.ctx.Done():
 		t.Fatalf("cancelled with the client there: %v", context.Cause(stream.ctx))
@@ -153,10 +153,10 @@ func TestSlowReader(t *testing.T) {
 // TestSlowStream has a stream that lasts longer than a write may.
 func TestSlowStream(t *testing.T) {
 	w := &fakeWorker{more: make(chan engine.Delta)}
-	s := serve(t, w, func(c *Config) { c.WriteTimeout = 150 * time.Millisecond })
+	s := serve(t, w, func(c *Config) { c.WriteTimeout = time.Second })
 	conn := s.dial()
 	conn.send(post(chatPath, eventBody))
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
 	for range 5 {
 		w.more <- engine.Delta{Text: "x"}
