@@ -10,8 +10,10 @@ import (
 
 // index finds blocks by what they contain: a block is known by its parent (the
 // block before it, or a root) and its token IDs. The table is looked up by a
-// 64-bit hash of both; the IDs are always compared, so a collision costs time
-// and nothing else. Beside 4 bytes a token, an entry takes 24 bytes.
+// 64-bit hash of the parent's hash and the IDs; parent and IDs are always
+// compared, so a collision costs time and nothing else. The hashes of a prompt
+// follow from its tokens alone, whatever is found: the look-ups of a long match
+// overlap in the processor. Beside 4 bytes a token, an entry takes 24 bytes.
 //
 // Entries are kept by block number: a block is indexed once or not at all.
 type index struct {
@@ -48,10 +50,20 @@ func (x *index) tokensOf(b int32) []int32 {
 	return x.tokens[int(b)*BlockTokens : (int(b)+1)*BlockTokens]
 }
 
-// hashOf returns the table's hash of a block with this parent and these tokens.
-func hashOf(parent int32, tokens []int32) uint64 {
+// hashOf returns the table's hash of a block that follows one of hash parent
+// and holds these tokens.
+func hashOf(parent uint64, tokens []int32) uint64 {
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&tokens[0])), 4*BlockTokens)
-	return xxh3.HashSeed(b, uint64(uint32(parent))*0x9e3779b97f4a7c15)
+	return xxh3.HashSeed(b, parent)
+}
+
+// hashOfParent returns what stands for the parent in a block's hash: a root,
+// or the parent's own hash.
+func (x *index) hashOfParent(parent int32) uint64 {
+	if parent >= 0 {
+		return x.hash[parent]
+	}
+	return uint64(uint32(parent)) * 0x9e3779b97f4a7c15
 }
 
 // find returns the block with this parent and these tokens, or none.
@@ -104,6 +116,9 @@ func (x *index) check(blocks []block) error {
 			continue
 		}
 		entries++
+		if x.hash[b] != hashOf(x.hashOfParent(x.parent[b]), x.tokensOf(int32(b))) {
+			return fmt.Errorf("kvcache: BUG: block %d has another hash than its contents", b)
+		}
 		if found := x.find(x.parent[b], x.tokensOf(int32(b)), x.hash[b]); found != int32(b) {
 			return fmt.Errorf("kvcache: BUG: looking for block %d finds %d", b, found)
 		}

@@ -209,6 +209,29 @@ func TestCollision(t *testing.T) {
 	}
 }
 
+// TestMatchGoesOn: a match behind blocks that the caller holds already finds
+// what one from the start finds.
+func TestMatchGoesOn(t *testing.T) {
+	p := NewPool(16)
+	r, _ := p.Root(Hash{})
+	other, _ := p.Root(Hash{1})
+	tokens := tokensOf(1, 6)
+	release(p, fill(p, r, tokens))
+	release(p, fill(p, other, tokens))
+	whole := p.Match(nil, r, tokens)
+	for n := range whole {
+		if got := p.Match(slices.Clone(whole[:n]), r, tokens); !slices.Equal(got, whole) {
+			t.Errorf("behind %d blocks: %v, want %v", n, got, whole)
+		} else {
+			release(p, got[n:])
+		}
+	}
+	release(p, whole)
+	if err := p.Check(); err != nil || p.Free() != p.Total() {
+		t.Errorf("%d of %d free: %v", p.Free(), p.Total(), err)
+	}
+}
+
 // TestPoolCheck: the ledger's check sees each way of breaking it.
 func TestPoolCheck(t *testing.T) {
 	for name, spoil := range map[string]func(*Pool){

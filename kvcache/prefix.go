@@ -27,12 +27,19 @@ func (p *Pool) Root(identity Hash) (r Root, ok bool) {
 func firstParent(r Root) int32 { return ^r }
 
 // Match appends to dst the blocks that hold the longest prefix of tokens, in
-// whole blocks, each with a reference for the caller.
+// whole blocks, each with a reference for the caller. What dst holds already
+// are the first blocks of tokens, sealed and the caller's, as a session has
+// them between two turns: the match goes on behind them.
 func (p *Pool) Match(dst []int32, r Root, tokens []int32) []int32 {
 	parent := firstParent(r)
-	for ; len(tokens) >= BlockTokens; tokens = tokens[BlockTokens:] {
-		ids := tokens[:BlockTokens]
-		b := p.index.find(parent, ids, hashOf(parent, ids))
+	if n := len(dst); n > 0 {
+		parent = dst[n-1]
+	}
+	hash := p.index.hashOfParent(parent)
+	for at := len(dst) * BlockTokens; at+BlockTokens <= len(tokens); at += BlockTokens {
+		ids := tokens[at : at+BlockTokens]
+		hash = hashOf(hash, ids)
+		b := p.index.find(parent, ids, hash)
 		if b == none {
 			break
 		}
@@ -69,7 +76,7 @@ func (p *Pool) Seal(r Root, blocks []int32, i int, tokens []int32) (changed bool
 		panic(fmt.Sprintf("kvcache: BUG: seal of block %d, which is sealed, or before its parent", b))
 	}
 	ids := tokens[i*BlockTokens : (i+1)*BlockTokens]
-	hash := hashOf(parent, ids)
+	hash := hashOf(p.index.hashOfParent(parent), ids)
 	if same := p.index.find(parent, ids, hash); same != none {
 		p.take(same)
 		p.Release(b)

@@ -60,6 +60,24 @@ func BenchmarkMatch128k(b *testing.B) {
 	}
 }
 
+// BenchmarkNextTurn matches what a turn of two blocks adds to a session of
+// 131,072 tokens that has kept its blocks.
+func BenchmarkNextTurn(b *testing.B) {
+	p := NewPool(8192)
+	r, _ := p.Root(Hash{})
+	tokens := tokensOf(1, 4098)
+	held := fill(p, r, tokens)
+	release(p, held[4096:])
+	b.ReportAllocs()
+	for b.Loop() {
+		held = p.Match(held[:4096], r, tokens)
+		release(p, held[4096:])
+	}
+	if len(held) != 4098 {
+		b.Fatalf("%d blocks matched", len(held))
+	}
+}
+
 // BenchmarkEvict takes blocks from a full cache, so that each Alloc evicts, and
 // puts them back with other contents.
 func BenchmarkEvict(b *testing.B) {
