@@ -24,16 +24,34 @@ type Info struct {
 	Class         string // numerics class, docs/NUMERICS.md
 }
 
-// Request is one completion to make.
+// Request is one prompt, and the completions to make of it.
 type Request struct {
 	ID        string  // opaque, for logs only
 	Tokens    []int32 // the prompt; not empty
-	MaxTokens int     // most tokens to make; 0 means up to the context's end
+	MaxTokens int     // most tokens of a completion; 0 means up to the context's end
+	N         int     // completions, each with draws of its own; 0 means 1, most MaxChoices
 	Params    sampler.Params
-	Stop      []string // the completion ends before the first of these
-	StopIDs   []int32  // token IDs that end the completion, beside the model's own
+	Stop      []string // a completion ends before the first of these
+	StopIDs   []int32  // token IDs that end a completion, beside the model's own
 	IgnoreEOS bool     // go on past the model's end tokens, to MaxTokens
+
+	Logprobs       bool // report the log-probability of each made token
+	PromptLogprobs bool // and of each token of the prompt, none of which then comes from the cache
+	TopLogprobs    int  // beside each, this many of the likeliest tokens: at most sampler.MaxLogprobs
+
+	// Principal is who pays: principals share the engine fairly, however much
+	// one of them asks for. From the authenticated identity, never from a body.
+	Principal string
+	Priority  int           // a higher one runs first; -MaxPriority to MaxPriority
+	QueueTime time.Duration // most time in the queue; 0 for no limit
+	Time      time.Duration // most time in all; 0 for no limit
 }
+
+// Limits of a Request.
+const (
+	MaxChoices  = 128
+	MaxPriority = 8
+)
 
 // FinishReason says why a generation ended, in OpenAI's words.
 type FinishReason string
@@ -55,6 +73,16 @@ type Usage struct {
 type Delta struct {
 	Text   string       // complete UTF-8; may be empty
 	Finish FinishReason // set on the last delta only
+	// Logprobs, if asked for, are of the tokens behind Text, in order. Tokens
+	// without text of their own are with the next that has one; a token that
+	// ended the completion is not among them.
+	Logprobs []TokenLogprob
+}
+
+// TokenLogprob is a token in its place, and how likely the model found it.
+type TokenLogprob struct {
+	sampler.Logprob
+	Top []sampler.Logprob // the likeliest, in falling order, as many as asked for
 }
 
 // Errors of Generate and of Generation.Next.
@@ -63,6 +91,8 @@ var (
 	ErrBusy = errors.New("engine: the queue is full")
 	// ErrStopped is returned once the engine drains or is closed.
 	ErrStopped = errors.New("engine: shutting down")
+	// ErrTimeout is returned when a request's QueueTime or Time is over.
+	ErrTimeout = errors.New("engine: the request's time is over")
 	// ErrDevice is returned when the backend failed on this request's step.
 	ErrDevice = errors.New("engine: the device failed")
 )

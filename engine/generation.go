@@ -15,11 +15,13 @@ import (
 // Generation is one request under way. Next is for one goroutine; Close may be
 // called from any.
 type Generation struct {
-	req Request
-	seq scheduler.Sequence // the loop's
+	req    Request
+	choice uint32             // which of the request's completions
+	seq    scheduler.Sequence // the loop's
 	// ended and usage.PromptTokens: set before submit or by the loop only.
 	ended   bool
 	usage   Usage
+	prompt  []TokenLogprob   // complete once the first token is drawn
 	history *sampler.History // what was drawn, where picking looks back; else nil
 
 	cancelled atomic.Bool
@@ -36,22 +38,43 @@ type Generation struct {
 	text textStream // Next's
 }
 
-// Generate queues a request. The context covers the whole generation: when it
-// ends, so does the sequence. The caller must Close the generation.
+// Generate queues a request for one completion. The context covers the whole
+// generation: when it ends, so does the sequence. The caller must Close the
+// generation.
 func (e *Engine) Generate(ctx context.Context, r Request) (*Generation, error) {
-	g, err := e.prepare(ctx, r)
+	r.N = 1
+	all, err := e.GenerateChoices(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.loop.submit(g); err != nil {
-		g.unwatch()
-		return nil, err
-	}
-	return g, nil
+	return all[0], nil
 }
 
-// prepare checks a request and makes its generation.
-func (e *Engine) prepare(ctx context.Context, r Request) (*Generation, error) {
+// GenerateChoices queues a request and returns its N generations: all of them,
+// or none and an error. The caller must Close each.
+func (e *Engine) GenerateChoices(ctx context.Context, r Request) ([]*Generation, error) {
+	all := make([]*Generation, 0, max(r.N, 1))
+	fail := func(err error) ([]*Generation, error) {
+		for _, g := range all {
+			g.unwatch()
+		}
+		return nil, err
+	}
+	for choice := range max(r.N, 1) {
+		g, err := e.prepare(ctx, r, choice)
+		if err != nil {
+			return fail(err)
+		}
+		all = append(all, g)
+	}
+	if err := e.loop.submit(all...); err != nil {
+		return fail(err)
+	}
+	return all, nil
+}
+
+// prepare checks a request and makes the generation of one of its choices.
+func (e *Engine) prepare(ctx context.Context, r Request, choice int) (*Generation, error) {
 	limit := e.info.ContextLength
 	if len(r.Tokens) == 0 {
 		return nil, fmt.Errorf("engine: the prompt is empty")
@@ -77,11 +100,12 @@ func (e *Engine) prepare(ctx context.Context, r Request) (*Generation, error) {
 		most = len(r.Tokens) + r.MaxTokens
 	}
 	g := &Generation{
-		req:   r,
-		loop:  e.loop,
-		usage: Usage{PromptTokens: len(r.Tokens)},
-		more:  make(chan struct{}, 1),
-		text:  textStream{detok: e.tokenizer.NewDetokenizer(false), stops: r.Stop},
+		req:    r,
+		choice: uint32(choice),
+		loop:   e.loop,
+		usage:  Usage{PromptTokens: len(r.Tokens)},
+		more:   make(chan struct{}, 1),
+		text:   textStream{detok: e.tokenizer.NewDetokenizer(false), stops: r.Stop},
 	}
 	g.seq = scheduler.Sequence{
 		Owner:  g,
@@ -108,7 +132,7 @@ func looksBack(p *sampler.Params) bool {
 
 // row says how to pick the sequence's next token.
 func (g *Generation) row() sampler.Row {
-	return sampler.Row{Params: g.req.Params, Position: int64(len(g.seq.Tokens)), History: g.history, Stop: g.seq.Stop}
+	return sampler.Row{Params: g.req.Params, Position: int64(len(g.seq.Tokens)), Choice: g.choice, History: g.history, Stop: g.seq.Stop}
 }
 
 // push is the loop's: one more token was drawn, and the sequence ended with it
@@ -162,6 +186,10 @@ func (g *Generation) Close() {
 	g.unwatch()
 	g.cancel(context.Canceled)
 }
+
+// Prompt returns the log-probabilities of the prompt's tokens, if they were
+// asked for: after the first Delta, complete. The first token has none, and is 0.
+func (g *Generation) Prompt() []TokenLogprob { return g.prompt }
 
 // Usage counts the tokens up to the last Delta.
 func (g *Generation) Usage() Usage { return g.usage }

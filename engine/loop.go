@@ -68,18 +68,18 @@ func (l *loop) notify() {
 	}
 }
 
-// submit hands a generation to the loop.
-func (l *loop) submit(g *Generation) error {
+// submit hands generations to the loop, all or none.
+func (l *loop) submit(all ...*Generation) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.draining || l.quit {
 		return ErrStopped
 	}
-	if l.queued >= maxQueue {
+	if l.queued+len(all) > maxQueue {
 		return ErrBusy
 	}
-	l.queued++
-	l.inbox = append(l.inbox, g)
+	l.queued += len(all)
+	l.inbox = append(l.inbox, all...)
 	l.notify()
 	return nil
 }

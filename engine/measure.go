@@ -37,7 +37,7 @@ func (e *Engine) pace(ctx context.Context, prompt, more int) (tokensPerSecond fl
 	for i := range tokens {
 		tokens[i] = int32(rng.IntN(e.info.VocabSize))
 	}
-	g, err := e.prepare(ctx, Request{Tokens: tokens, MaxTokens: 1 + more, Params: sampler.Params{TopP: 1}})
+	g, err := e.prepare(ctx, Request{Tokens: tokens, MaxTokens: 1 + more, Params: sampler.Params{TopP: 1}}, 0)
 	if err != nil {
 		return 0, err
 	}
