@@ -123,7 +123,7 @@ func TestCompanyDoesNotMatter(t *testing.T) {
 	var all [n]*Generation
 	for i := range all {
 		var err error
-		if all[i], err = e.prepare(t.Context(), request(i)); err != nil {
+		if all[i], err = e.prepare(t.Context(), request(i), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
