@@ -89,6 +89,10 @@ type Program interface {
 	Class() string
 	// Pool is the program's KV pool.
 	Pool() Pool
+	// Overlaps reports whether a launch runs beside the host. The step loop then
+	// launches step N+1 before it reads the tokens of step N, and asks for
+	// Sample(N+1) once it has: two steps are under way at a time.
+	Overlaps() bool
 	// Launch starts the forward pass of one step. in, and what it points to,
 	// belongs to the program until the ticket is done.
 	Launch(in *StepInput) (Ticket, error)
@@ -102,7 +106,8 @@ type Program interface {
 // Ticket is work under way.
 type Ticket interface {
 	// Wait blocks until the work is done. The output is valid until the next
-	// Launch; it is nil for block copies.
+	// Launch, where launches overlap until the one after that; it is nil for
+	// block copies.
 	Wait() (*Output, error)
 }
 

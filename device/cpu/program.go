@@ -87,6 +87,9 @@ func (p *program) Class() string { return Class }
 // Pool implements device.Program.
 func (p *program) Pool() device.Pool { return p.pool }
 
+// Overlaps implements device.Program: host and kernels share the cores.
+func (p *program) Overlaps() bool { return false }
+
 // Wait implements device.Ticket.
 func (p *program) Wait() (*device.Output, error) { return &p.out, nil }
 

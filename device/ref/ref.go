@@ -81,6 +81,7 @@ type program struct {
 
 func (p *program) Class() string                 { return "ref" }
 func (p *program) Pool() device.Pool             { return p.pool }
+func (p *program) Overlaps() bool                { return false }
 func (p *program) Close() error                  { return nil }
 func (p *program) Wait() (*device.Output, error) { return &p.out, nil }
 
