@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-run/holdfast/sampler"
+	"github.com/holdfast-run/holdfast/scheduler"
 )
 
 // Info describes the model that an engine serves.
@@ -42,6 +43,7 @@ type Request struct {
 	// Principal is who pays: principals share the engine fairly, however much
 	// one of them asks for. From the authenticated identity, never from a body.
 	Principal string
+	Weight    float64       // its share beside other principals'; 0 means 1
 	Priority  int           // a higher one runs first; -MaxPriority to MaxPriority
 	QueueTime time.Duration // most time in the queue; 0 for no limit
 	Time      time.Duration // most time in all; 0 for no limit
@@ -81,8 +83,9 @@ type Delta struct {
 
 // TokenLogprob is a token in its place, and how likely the model found it.
 type TokenLogprob struct {
-	sampler.Logprob
-	Top []sampler.Logprob // the likeliest, in falling order, as many as asked for
+	Token   int32
+	Logprob float64
+	Top     []sampler.Logprob // the likeliest, in falling order, as many as asked for
 }
 
 // Errors of Generate and of Generation.Next.
@@ -114,13 +117,16 @@ func (e *ContextLengthError) Error() string {
 type Stats struct {
 	Waiting          int           // requests queued
 	Running          int           // sequences in the batch
+	QueuedTokens     int           // tokens of the requests queued
 	BlocksTotal      int           // KV blocks of the pool
 	BlocksUsed       int           // KV blocks held by sequences
 	BlocksCached     int           // KV blocks kept for their contents
+	Evictions        uint64        // blocks whose contents made room
 	Steps            uint64        // forward passes run
 	PromptTokens     uint64        // prompt tokens prefilled
 	CachedTokens     uint64        // prompt tokens found computed
 	CompletionTokens uint64        // tokens made
 	Cancelled        uint64        // requests whose client left
 	LastStepAge      time.Duration // since the loop last made progress; 0 when idle
+	scheduler.Counters
 }

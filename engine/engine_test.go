@@ -27,7 +27,12 @@ var greedy = sampler.Params{TopP: 1}
 // planned before it is compiled.
 func open(t *testing.T, cfg Config, adjust func(*loaded)) *Engine {
 	t.Helper()
-	cfg.ModelPath = golden.TinyChat(t)
+	return openPath(t, golden.TinyChat(t), cfg, adjust)
+}
+
+func openPath(t *testing.T, path string, cfg Config, adjust func(*loaded)) *Engine {
+	t.Helper()
+	cfg.ModelPath = path
 	l, err := load(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -122,10 +127,7 @@ func TestCompanyDoesNotMatter(t *testing.T) {
 	e := open(t, Config{MaxSequences: 8, Threads: 2}, func(l *loaded) { l.opts.Blocks = 6 })
 	var all [n]*Generation
 	for i := range all {
-		var err error
-		if all[i], err = e.prepare(t.Context(), request(i), 0); err != nil {
-			t.Fatal(err)
-		}
+		all[i] = e.prepare(t.Context(), request(i), 0)
 	}
 	e.loop.mu.Lock()
 	e.loop.inbox = append(e.loop.inbox, all[:]...)

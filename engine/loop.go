@@ -2,12 +2,12 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/internal/slab"
 	"github.com/holdfast-run/holdfast/kvcache"
 	"github.com/holdfast-run/holdfast/sampler"
 	"github.com/holdfast-run/holdfast/scheduler"
@@ -16,50 +16,85 @@ import (
 const (
 	// stepTime is the longest that a prompt's chunk may hold up others.
 	stepTime = 50 * time.Millisecond
-	// leastChunk is the smallest chunk of a prompt, whatever its time.
-	leastChunk = 16
-	// stuckAfter is the age of the last step at which the loop, with work to
-	// do, is called stuck.
-	stuckAfter = 30 * time.Second
+	// mostPreemptions is how often one sequence gives way before others do.
+	mostPreemptions = 3
 )
 
 // loop is the step loop: the one goroutine that owns the scheduler, the block
-// pool and the program. Others put generations into inbox, set their cancelled
-// flag, and call notify.
+// pool and the program. Others put generations into inbox or gone, and call
+// notify.
 type loop struct {
 	prog  device.Program
 	opts  device.Options
 	pool  *kvcache.Pool
 	root  kvcache.Root // of all sequences, until tenants have their own
 	sched *scheduler.Scheduler
-	live  []*Generation // accepted and not ended
-	step  stepInput
-	late  sampler.Late
-	pace  pace
+	itl   time.Duration // target between two tokens of one sequence
+	host  []byte        // blocks of preempted sequences
+	slab  *slab.Slab    // behind host
+	live  []*Generation // accepted and not ended; each knows its place
+	purse purse
 
+	flights [2]flight
+	landed  time.Time // when the last step did
+	scratch sampler.Scratch
+
+	// tap, in tests, sees each row of logits and the position that it speaks of.
+	tap func(g *Generation, next int, logits []float32)
+
+	epoch  time.Time     // of the scheduler's clock
 	wake   chan struct{} // holds a token when there is something to look at
 	done   chan struct{} // closed when run returns
 	lastNs atomic.Int64  // unix time of the last progress, 0 when idle
 
 	mu       sync.Mutex
 	inbox    []*Generation // waiting for the loop to take them
+	gone     []*Generation // cancelled, for the loop to end
 	queued   int           // accepted generations that do not run yet
+	limit    int           // most of them
 	draining bool
 	quit     bool
 	seen     Stats
 }
 
-func newLoop(prog device.Program, o device.Options) *loop {
+// newLoop returns a loop that is not running yet. The slab of host memory is
+// the loop's until close.
+func newLoop(prog device.Program, o device.Options, cfg Config) (*loop, error) {
 	pool := kvcache.NewPool(prog.Pool().Blocks())
 	root, _ := pool.Root(kvcache.Hash{}) // the first always has room
-	return &loop{
-		prog: prog, opts: o, pool: pool, root: root,
-		sched: scheduler.New(pool, o.MaxRows),
+	l := &loop{
+		prog: prog, opts: o, pool: pool, root: root, itl: cfg.ITL, purse: newPurse(),
+		sched: scheduler.New(pool, scheduler.Limits{Rows: o.MaxRows, HostBlocks: cfg.HostBlocks, Preemptions: mostPreemptions}),
+		epoch: time.Now(),
 		wake:  make(chan struct{}, 1),
 		done:  make(chan struct{}),
+		limit: maxQueue,
 		seen:  Stats{BlocksTotal: pool.Total()},
 	}
+	if l.itl == 0 {
+		l.itl = stepTime
+	}
+	if cfg.HostBlocks > 0 {
+		n := cfg.HostBlocks * prog.Pool().BlockBytes()
+		var err error
+		if l.slab, err = slab.New(n); err != nil {
+			return nil, err
+		}
+		l.host = l.slab.Take(n)
+	}
+	return l, nil
 }
+
+// close frees what newLoop took, after run has returned.
+func (l *loop) close() error {
+	if l.slab == nil {
+		return nil
+	}
+	return l.slab.Close()
+}
+
+// now is the scheduler's clock.
+func (l *loop) now() int64 { return int64(time.Since(l.epoch)) }
 
 func (l *loop) notify() {
 	select {
@@ -75,7 +110,7 @@ func (l *loop) submit(all ...*Generation) error {
 	if l.draining || l.quit {
 		return ErrStopped
 	}
-	if l.queued+len(all) > maxQueue {
+	if l.queued+len(all) > l.limit {
 		return ErrBusy
 	}
 	l.queued += len(all)
@@ -84,191 +119,121 @@ func (l *loop) submit(all ...*Generation) error {
 	return nil
 }
 
-// run is the loop's goroutine.
+// run is the loop's goroutine. Where launches overlap the host, a step is
+// launched before the one before it has landed.
 func (l *loop) run() {
 	defer close(l.done)
-	for {
-		quit := l.receive()
-		l.dropCancelled()
-		if quit {
+	var under *flight // launched and sampled, not landed
+	for n := 0; ; n++ {
+		if l.receive() {
+			if under != nil {
+				l.land(under)
+			}
 			l.endAll(ErrStopped)
 			return
 		}
-		batch := l.sched.Schedule(l.pace.budget(l.opts.MaxTokens, len(l.live)))
-		if len(batch) == 0 {
-			l.lastNs.Store(0)
-			l.publish()
-			<-l.wake
-			l.lastNs.Store(time.Now().UnixNano())
-			continue
+		batch := l.sched.Schedule(scheduler.Budget{
+			Now: l.now(), Tokens: l.opts.MaxTokens, Logits: l.opts.MaxRows, ITL: l.itl, Prefill: stepTime,
+		})
+		for _, q := range batch.Ended {
+			l.settle(owner(q))
 		}
-		l.runStep(batch)
+		var next *flight
+		if len(batch.Items) > 0 {
+			next = &l.flights[n%2]
+			l.launch(next, batch)
+		}
+		if under != nil {
+			l.land(under)
+		}
+		if next != nil {
+			l.sample(next)
+			if !l.prog.Overlaps() {
+				l.land(next)
+				next = nil
+			}
+		} else if under == nil {
+			l.park()
+		}
+		under = next
 		l.publish()
 	}
 }
 
-// receive takes what waits in the inbox and reports whether to quit.
+// park waits for something to do.
+func (l *loop) park() {
+	l.lastNs.Store(0)
+	l.publish()
+	<-l.wake
+	l.lastNs.Store(time.Now().UnixNano())
+}
+
+// receive takes what others put down for the loop, and reports whether to quit.
 func (l *loop) receive() (quit bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, g := range l.inbox {
-		g.seq.Root = l.root
-		if err := l.sched.Add(&g.seq); err != nil {
-			g.end(scheduler.Failed, err)
-			l.queued--
-			continue
-		}
-		l.live = append(l.live, g)
+		l.accept(g)
 	}
 	clear(l.inbox)
 	l.inbox = l.inbox[:0]
+	for _, g := range l.gone {
+		if g.ended {
+			continue
+		}
+		l.sched.Cancel(&g.seq)
+		g.end(scheduler.Cancelled, context.Canceled)
+		l.drop(g)
+		l.seen.Cancelled++
+	}
+	clear(l.gone)
+	l.gone = l.gone[:0]
 	return l.quit || (l.draining && len(l.live) == 0)
 }
 
-// runStep runs one batch and hands its tokens out.
-func (l *loop) runStep(batch []scheduler.Item) {
-	start := time.Now()
-	in := l.step.fill(batch)
-	l.late.Rows = l.late.Rows[:0]
-	for _, it := range batch {
-		if it.Logits {
-			l.late.Rows = append(l.late.Rows, owner(it.Seq).row())
-		}
+// accept hands a generation's sequence to the scheduler.
+func (l *loop) accept(g *Generation) {
+	g.seq.Root, g.seq.Principal = l.root, l.purse.take(g.req.Principal, g.req.Weight)
+	g.seq.Arrived = int64(g.arrived.Sub(l.epoch))
+	if t := g.req.QueueTime; t > 0 {
+		g.seq.QueueBy = g.seq.Arrived + int64(t)
 	}
-	out, err := l.compute(in)
-	if err != nil {
-		l.fail(batch, err)
-		return
+	if t := g.req.Time; t > 0 {
+		g.seq.FinishBy = g.seq.Arrived + int64(t)
 	}
-	l.sched.Apply(batch, out.Tokens)
-	now := time.Now()
-	l.lastNs.Store(now.UnixNano())
-	l.pace.learn(len(in.Tokens), now.Sub(start))
-	l.deliver(batch)
-}
-
-// compute runs both phases of a step.
-func (l *loop) compute(in *device.StepInput) (*device.Output, error) {
-	t, err := l.prog.Launch(in)
-	if err != nil {
-		return nil, err
-	}
-	if t, err = l.prog.Sample(t, &l.late); err != nil {
-		return nil, err
-	}
-	return t.Wait()
-}
-
-// deliver hands the step's tokens to their generations and drops those that
-// have ended.
-func (l *loop) deliver(batch []scheduler.Item) {
-	prompt, cached, made := 0, 0, 0
-	for _, it := range batch {
-		q, g := it.Seq, owner(it.Seq)
-		if q.Computed-it.Tokens < g.usage.PromptTokens {
-			prompt += it.Tokens
-		}
-		switch {
-		case q.Reason == scheduler.Failed:
-			g.end(scheduler.Failed, fmt.Errorf("%w: no number among the logits", ErrDevice))
-		case it.Logits:
-			if q.Computed-it.Tokens < g.usage.PromptTokens {
-				cached += q.Cached
-			}
-			g.push(q.Tokens[len(q.Tokens)-1], q.Reason)
-			made++
-		}
-	}
-	l.mu.Lock()
-	l.seen.Steps++
-	l.seen.PromptTokens += uint64(prompt)
-	l.seen.CachedTokens += uint64(cached)
-	l.seen.CompletionTokens += uint64(made)
-	l.mu.Unlock()
-	l.sweep()
-}
-
-// fail ends every sequence of a batch whose step failed.
-func (l *loop) fail(batch []scheduler.Item, err error) {
-	for _, it := range append([]scheduler.Item(nil), batch...) {
-		l.sched.Cancel(it.Seq)
-		owner(it.Seq).end(scheduler.Failed, fmt.Errorf("%w: %w", ErrDevice, err))
-	}
-	l.sweep()
-}
-
-// dropCancelled ends the generations whose client is gone.
-func (l *loop) dropCancelled() {
-	n := uint64(0)
-	for _, g := range l.live {
-		if g.cancelled.Load() && !g.ended {
-			l.sched.Cancel(&g.seq)
-			g.end(scheduler.Cancelled, context.Canceled)
-			n++
-		}
-	}
-	if n > 0 {
-		l.mu.Lock()
-		l.seen.Cancelled += n
-		l.mu.Unlock()
-		l.sweep()
+	g.place = len(l.live)
+	l.live = append(l.live, g)
+	if err := l.sched.Add(&g.seq); err != nil {
+		g.end(scheduler.Failed, err)
+		l.drop(g)
 	}
 }
 
-// sweep forgets the generations that have ended.
-func (l *loop) sweep() {
-	kept := l.live[:0]
-	for _, g := range l.live {
-		if !g.ended {
-			kept = append(kept, g)
-		}
-	}
-	clear(l.live[len(kept):])
-	l.live = kept
+// drop forgets a generation that has ended.
+func (l *loop) drop(g *Generation) {
+	last := len(l.live) - 1
+	l.live[g.place], l.live[last].place = l.live[last], g.place
+	l.live[last] = nil
+	l.live = l.live[:last]
+	l.purse.give(g.req.Principal)
 }
 
 func (l *loop) endAll(err error) {
-	for _, g := range l.live {
+	for len(l.live) > 0 {
+		g := l.live[len(l.live)-1]
 		l.sched.Cancel(&g.seq)
 		g.end(scheduler.Cancelled, err)
+		l.drop(g)
 	}
-	l.live = nil
 }
 
-// owner returns the generation of a sequence.
-func owner(q *scheduler.Sequence) *Generation { return q.Owner.(*Generation) }
-
-// publish copies the gauges to where others may read them.
-func (l *loop) publish() {
+// leave tells the loop that nobody wants a generation any more. It may be
+// called before submit.
+func (l *loop) leave(g *Generation) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.seen.Waiting, l.seen.Running = l.sched.Waiting(), l.sched.Running()
-	l.seen.BlocksUsed, l.seen.BlocksCached = l.pool.Total()-l.pool.Free(), l.pool.Cached()
-	l.queued = l.seen.Waiting + len(l.inbox)
-}
-
-func (l *loop) stats(now time.Time) Stats {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.seen
-	s.Waiting += len(l.inbox)
-	if last := l.lastNs.Load(); last != 0 {
-		s.LastStepAge = now.Sub(time.Unix(0, last))
-	}
-	return s
-}
-
-func (l *loop) ready(now time.Time) error {
-	l.mu.Lock()
-	closing := l.draining || l.quit
+	l.gone = append(l.gone, g)
 	l.mu.Unlock()
-	if closing {
-		return ErrStopped
-	}
-	if last := l.lastNs.Load(); last != 0 && now.Sub(time.Unix(0, last)) > stuckAfter {
-		return fmt.Errorf("engine: no step has finished for %s", now.Sub(time.Unix(0, last)).Round(time.Second))
-	}
-	return nil
+	l.notify()
 }
 
 func (l *loop) drain(ctx context.Context) error {

@@ -37,10 +37,11 @@ func (e *Engine) pace(ctx context.Context, prompt, more int) (tokensPerSecond fl
 	for i := range tokens {
 		tokens[i] = int32(rng.IntN(e.info.VocabSize))
 	}
-	g, err := e.prepare(ctx, Request{Tokens: tokens, MaxTokens: 1 + more, Params: sampler.Params{TopP: 1}}, 0)
-	if err != nil {
+	r := Request{Tokens: tokens, MaxTokens: 1 + more, Params: sampler.Params{TopP: 1}}
+	if err := e.check(&r); err != nil {
 		return 0, err
 	}
+	g := e.prepare(ctx, r, 0)
 	defer g.Close()
 	g.seq.Stop = nil // an end token must not cut the run short
 	start := time.Now()
@@ -63,14 +64,14 @@ func (e *Engine) pace(ctx context.Context, prompt, more int) (tokensPerSecond fl
 // await reads n tokens without looking at their text.
 func (g *Generation) await(n int) error {
 	for n > 0 {
-		_, ok, _, err := g.take()
+		l := g.mail.take()
 		switch {
-		case ok:
+		case l.ok:
 			n--
-		case err != nil:
-			return err
+		case l.err != nil:
+			return l.err
 		default:
-			<-g.more
+			<-g.mail.more
 		}
 	}
 	return nil

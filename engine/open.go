@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,12 @@ type Config struct {
 	MaxSequences int
 	// KV is the type of stored keys and values. The default is F16.
 	KV graph.DType
+	// ITL is the target for the time between two tokens of one sequence, which
+	// chunks of prompts are cut to. The default is 50 ms.
+	ITL time.Duration
+	// HostBlocks is how many KV blocks of preempted sequences the host's memory
+	// holds; what does not fit is computed again. The default is none.
+	HostBlocks int
 	// Store is the folder of what outlives the process: today the cache of
 	// model digests. Empty means that nothing is kept.
 	Store string
@@ -123,6 +130,9 @@ type Engine struct {
 	tokenizer *tokenizer.Tokenizer
 	template  *chat.Template // nil if the model has none
 	loop      *loop
+	wedged    chan struct{} // closed when a step has taken too long
+	closing   sync.Once
+	closed    error // what Close found
 	measured  atomic.Uint64 // runs of Measure, which seed its prompts
 	identity  identity
 }
@@ -171,18 +181,24 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 		digest, err := weightsDigest(l.file, cfg.Store)
 		e.identity.id, e.identity.err = l.identity(digest, e.tokenizer, e.info.Class), err
 	}()
-	e.loop = newLoop(prog, l.opts)
+	if e.loop, err = newLoop(prog, l.opts, cfg); err != nil {
+		return errors.Join(err, prog.Close())
+	}
+	e.wedged = make(chan struct{})
 	go e.loop.run()
+	go e.loop.watch(wedgedAfter, e.wedged)
 	return nil
 }
 
 // Close stops the loop, ends what still runs with ErrStopped and frees the
-// model's memory.
+// model's memory. It is idempotent.
 func (e *Engine) Close() error {
-	e.loop.stop()
-	err := errors.Join(e.loop.prog.Close(), e.file.Close())
-	<-e.identity.done // cut short by the closed file
-	return err
+	e.closing.Do(func() {
+		e.loop.stop()
+		e.closed = errors.Join(e.loop.close(), e.loop.prog.Close(), e.file.Close())
+		<-e.identity.done // cut short by the closed file
+	})
+	return e.closed
 }
 
 // Drain accepts nothing new and returns when everything accepted has ended,
@@ -212,6 +228,10 @@ func (e *Engine) EncodeChat(in chat.Input) ([]int32, error) {
 
 // Ready returns nil while the step loop makes progress, else what is wrong.
 func (e *Engine) Ready() error { return e.loop.ready(time.Now()) }
+
+// Wedged is closed once a step has taken more than five minutes: the process
+// should exit.
+func (e *Engine) Wedged() <-chan struct{} { return e.wedged }
 
 // Stats returns a snapshot of the counters.
 func (e *Engine) Stats() Stats { return e.loop.stats(time.Now()) }

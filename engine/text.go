@@ -13,33 +13,69 @@ type textStream struct {
 	stops    []string
 	held     []byte // text not yet shown
 	finished bool
+
+	behind []behind // tokens with log-probabilities, not yet shown
 }
 
-// add takes one token. end says that it is the token that ended the sequence,
-// which has no text of its own.
-func (t *textStream) add(token int32, end bool) Delta {
+// behind is a token and where, in held, its text begins.
+type behind struct {
+	at int
+	TokenLogprob
+}
+
+// add takes one token, with its log-probability if that was asked for. end says
+// that it is the token that ended the sequence, which has no text of its own.
+func (t *textStream) add(token int32, logprob *TokenLogprob, end bool) Delta {
 	if end {
 		return t.flush(FinishStop)
 	}
+	if logprob != nil {
+		t.behind = append(t.behind, behind{len(t.held), *logprob})
+	}
 	t.held = t.detok.Append(t.held, token)
 	if at := t.stopAt(); at >= 0 {
-		t.finished = true
-		return Delta{Text: string(t.held[:at]), Finish: FinishStop}
+		return t.stop(at)
 	}
-	show := len(t.held) - t.undecided()
-	d := Delta{Text: string(t.held[:show])}
-	t.held = append(t.held[:0], t.held[show:]...)
-	return d
+	return t.show(len(t.held) - t.undecided())
 }
 
 // flush ends the stream and returns what was held back.
 func (t *textStream) flush(why FinishReason) Delta {
-	t.finished = true
 	t.held = t.detok.Flush(t.held)
 	if at := t.stopAt(); at >= 0 {
-		return Delta{Text: string(t.held[:at]), Finish: FinishStop}
+		return t.stop(at)
 	}
-	return Delta{Text: string(t.held), Finish: why}
+	t.finished = true
+	d := Delta{Text: string(t.held), Finish: why}
+	d.Logprobs = t.shown(len(t.held) + 1)
+	return d
+}
+
+// stop ends the stream before the stop string at held[at].
+func (t *textStream) stop(at int) Delta {
+	d := t.show(at)
+	t.finished, d.Finish = true, FinishStop
+	return d
+}
+
+// show gives out the first n bytes of held.
+func (t *textStream) show(n int) Delta {
+	d := Delta{Text: string(t.held[:n]), Logprobs: t.shown(n)}
+	t.held = append(t.held[:0], t.held[n:]...)
+	return d
+}
+
+// shown takes the tokens out whose text begins in the first n bytes of held.
+func (t *textStream) shown(n int) (out []TokenLogprob) {
+	k := 0
+	for ; k < len(t.behind) && t.behind[k].at < n; k++ {
+		out = append(out, t.behind[k].TokenLogprob)
+	}
+	t.behind = t.behind[:copy(t.behind, t.behind[k:])]
+	for i := range t.behind {
+		t.behind[i].at -= n
+	}
+	return out
 }
 
 // stopAt returns where the first stop string begins in held, or -1.

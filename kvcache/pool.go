@@ -23,12 +23,13 @@ const none = -1
 // Pool hands out the blocks of one device pool, counts references, and finds
 // blocks again by the tokens that they hold.
 type Pool struct {
-	blocks []block
-	free   []int32 // stack of free blocks
-	cached int     // blocks on the eviction list
-	oldest int32   // head of the eviction list
-	newest int32   // its tail
-	index  index
+	blocks  []block
+	free    []int32 // stack of free blocks
+	cached  int     // blocks on the eviction list
+	oldest  int32   // head of the eviction list
+	newest  int32   // its tail
+	evicted uint64
+	index   index
 }
 
 // block is the books of one block: 16 bytes.
@@ -57,6 +58,9 @@ func (p *Pool) Free() int { return len(p.free) + p.cached }
 // Cached returns how many blocks are kept for their contents alone.
 func (p *Pool) Cached() int { return p.cached }
 
+// Evicted returns how many cached blocks have made room for others.
+func (p *Pool) Evicted() uint64 { return p.evicted }
+
 // Alloc takes a block with one reference, evicting the least recently used
 // cached block if none is free; ok is false when all are used.
 func (p *Pool) Alloc() (b int32, ok bool) {
@@ -67,6 +71,7 @@ func (p *Pool) Alloc() (b int32, ok bool) {
 		b = p.oldest
 		p.unlink(b)
 		p.forget(b)
+		p.evicted++
 	} else {
 		return 0, false
 	}
