@@ -87,6 +87,10 @@ func (p *Pool) Retain(b int32) {
 	p.blocks[b].refs++
 }
 
+// Shared reports whether a block in use has more than one reference: whoever
+// wants to write to it must copy it first.
+func (p *Pool) Shared(b int32) bool { return p.blocks[b].refs > 1 }
+
 // Release drops a reference. When the last is gone the block is free, or cached
 // if it is indexed. A sequence releases its blocks from the last to the first,
 // so that a prefix is always evicted after what continues it.

@@ -1,23 +1,48 @@
 // Package scheduler decides what runs in each step. It is a pure step
 // function: no I/O, no clock, no goroutine, and nothing of the device. The
 // engine calls Schedule, runs the batch, and hands the drawn tokens to Apply.
+// It may schedule one step more before it applies a step: a sequence then
+// decodes from a token that only the device knows yet, and if that one turns out
+// to be its last, the second step's row is a ghost, thrown away by Apply. The
+// device does launches, table changes and moves in the order of the batches, so
+// that what a sequence gives back may be another's in the next batch.
 //
-// Policy: sequences that decode come first, one token each, so that a prompt
-// never stalls a stream; what is left of the token budget goes to prompts, in
-// chunks, in order of arrival. A sequence is admitted when a row and the blocks
-// of its prompt are free; it starts behind the longest prefix that the pool
-// still knows. When a running sequence needs a block and there is
-// none, the youngest running one gives its blocks back and is computed again
-// later; numerics classes make the second run equal to the first.
+// # Policy
+//
+// Sequences that decode come first, one token each. What is left of the step
+// goes to prompts, in chunks whose time is predicted from the steps before: as
+// much as keeps the step under Budget.ITL where a sequence decodes, and under
+// Budget.Prefill where anything else waits or runs, but always a tile.
+//
+// Prompts, waiting or begun, go by priority class, then by the least served
+// principal, then by arrival. A principal that comes back from idle is lifted to
+// the least served of the active ones. A sequence that has waited ten seconds
+// rises by a class, and again after ten more, so that none waits for ever.
+//
+// A sequence is admitted when a row and the blocks of all its tokens are free, and
+// takes them at once, so that only decoding needs more. It starts behind the
+// longest prefix that the pool still knows, as a fork of its leader, or from the
+// host slots that it was saved to. One that does not fit holds up those behind
+// it. For one that does not fit, running sequences give way if they are of a lower
+// class, or if their principal holds at least twice as many rows by weight; and
+// when a sequence decodes into a new block and there is none, one gives way as
+// well: of the lowest class, then of the most served principal, then the youngest.
+// Never the oldest of the highest class, which therefore always comes to its end.
+//
+// Numerics classes make the second run of a sequence equal to the first.
 package scheduler
 
 import (
 	"errors"
 	"slices"
+	"time"
 )
 
 // BlockTokens is how many positions a block holds.
 const BlockTokens = 32
+
+// tile is the fewest tokens of prompt that a step with prompts has.
+const tile = 16
 
 // Blocks is the block pool, as the scheduler needs it; kvcache.Pool says what
 // the methods promise.
@@ -25,7 +50,9 @@ type Blocks interface {
 	Total() int
 	Free() int // what Alloc can give, blocks kept for their contents included
 	Alloc() (block int32, ok bool)
+	Retain(block int32)
 	Release(block int32)
+	Shared(block int32) bool
 	Match(dst []int32, root int32, tokens []int32) []int32
 	Seal(root int32, blocks []int32, i int, tokens []int32) (changed bool)
 }
@@ -34,155 +61,206 @@ type Blocks interface {
 // even when it runs alone.
 var ErrNeverFits = errors.New("scheduler: the sequence needs more blocks than the pool has")
 
-// Budget bounds one step.
-type Budget struct {
-	Tokens int // most tokens in the step
+// ErrEmpty is returned by Add for a sequence that has no token to start from, or
+// no room for another.
+var ErrEmpty = errors.New("scheduler: a sequence needs a token to start from, and room for one more")
+
+// Limits bounds the scheduler for its life.
+type Limits struct {
+	Rows        int // most running sequences: rows of the device's block table
+	HostBlocks  int // host memory, in blocks, for preempted sequences; 0: they are computed again
+	Preemptions int // one preempted this often is not taken again while another of its class can be
 }
 
-// Item is one sequence's part of a batch: its next Tokens tokens after
-// Computed. Logits is set when the last of them is the newest token, so that a
-// next one can be drawn.
-type Item struct {
-	Seq    *Sequence
-	Tokens int
-	Logits bool
+// Budget bounds one step.
+type Budget struct {
+	Now     int64         // ns of any monotonic clock, never less than before
+	Tokens  int           // most tokens in the step
+	Logits  int           // most rows of logits in the step
+	ITL     time.Duration // what a step with a decoding sequence should take at most; 0: no target
+	Prefill time.Duration // most prefill, predicted, while anything else waits or runs; 0: no limit
+}
+
+// Counters counts what happened since New.
+type Counters struct {
+	Preemptions uint64 // sequences that gave their blocks back to run again
+	Offloads    uint64 // of them, those saved to host slots
+	Copies      uint64 // blocks copied because two sequences went on from them
+	Forks       uint64 // sequences that started from their leader's blocks
+	Splits      uint64 // prompts that took more than one chunk
+	Ghosts      uint64 // drawn tokens thrown away, their sequence having ended or failed
+	Expired     uint64 // sequences that ended at a deadline
+	Retries     uint64 // sequences computed again after NaN
 }
 
 // Scheduler is the explicit state of the step function.
 type Scheduler struct {
-	blocks  Blocks
+	blocks   Blocks
+	limits   Limits
+	counters Counters
+	cost     cost
+	now      int64
+
 	rows    []int32 // free rows of the block table, a stack
-	waiting []*Sequence
-	running []*Sequence // in order of admission
-	batch   []Item
+	slots   []int32 // free host slots, a stack
+	running []*Sequence
+	holes   int // entries of running that are nil, after a release
+	turn    int // where in running decoding goes on when a budget cut it short
+
+	queue   queue
+	dues    dues
+	waiting int // sequences, and their tokens
+	queued  int
+
+	nobody Principal    // of sequences without one
+	active []*Principal // those with live sequences
+	level  float64      // service of the last that became idle
+
+	batches [2]Batch
+	batch   int // the one given out last
+	filling *Batch
+	left    struct{ tokens, logits int }
+	prompts []prompt    // of the step: running, not decoding
+	retries []*Sequence // running in steps of their own
+	alone   bool        // the last step was one of those
 }
 
-// New returns a scheduler over a pool, for at most maxRows running sequences.
-func New(blocks Blocks, maxRows int) *Scheduler {
-	s := &Scheduler{blocks: blocks, batch: make([]Item, 0, maxRows), running: make([]*Sequence, 0, maxRows)}
-	for r := maxRows - 1; r >= 0; r-- {
-		s.rows = append(s.rows, int32(r))
+// New returns a scheduler over a pool.
+func New(blocks Blocks, l Limits) *Scheduler {
+	s := &Scheduler{
+		blocks: blocks, limits: l, cost: newCost(),
+		rows: stack(l.Rows), slots: stack(l.HostBlocks),
+		running: make([]*Sequence, 0, l.Rows), prompts: make([]prompt, 0, l.Rows),
+	}
+	for i := range s.batches {
+		s.batches[i].Items = make([]Item, 0, l.Rows)
 	}
 	return s
 }
 
-// Waiting returns how many sequences are queued, Running how many have a row.
-func (s *Scheduler) Waiting() int { return len(s.waiting) }
+// stack returns the numbers below n, 0 on top.
+func stack(n int) []int32 {
+	s := make([]int32, n)
+	for i := range s {
+		s[i] = int32(n - 1 - i)
+	}
+	return s
+}
+
+// Waiting returns how many sequences are queued.
+func (s *Scheduler) Waiting() int { return s.waiting }
+
+// QueuedTokens returns how many tokens the queued sequences have.
+func (s *Scheduler) QueuedTokens() int { return s.queued }
 
 // Running returns how many sequences have a row of the block table.
-func (s *Scheduler) Running() int { return len(s.running) }
+func (s *Scheduler) Running() int { return s.limits.Rows - len(s.rows) }
+
+// Counters returns what happened so far.
+func (s *Scheduler) Counters() Counters { return s.counters }
 
 func blocksFor(tokens int) int { return (tokens + BlockTokens - 1) / BlockTokens }
 
 // Add queues a sequence.
 func (s *Scheduler) Add(q *Sequence) error {
-	if blocksFor(q.MaxLen) > s.blocks.Total() {
+	switch {
+	case len(q.Tokens) == 0 || q.MaxLen <= len(q.Tokens):
+		return ErrEmpty
+	case q.Priority < MinPriority || q.Priority > MaxPriority:
+		return ErrPriority
+	case blocksFor(q.MaxLen) > s.blocks.Total():
 		return ErrNeverFits
 	}
-	q.State = Waiting
-	s.waiting = append(s.waiting, q)
+	if q.payer = q.Principal; q.payer == nil {
+		q.payer = &s.nobody
+	}
+	s.enter(q.payer)
+	q.prompt, q.class, q.since = len(q.Tokens), q.Priority-MinPriority, q.Arrived
+	s.wait(q)
+	if l := q.Leader; l != nil && l != q && l.pending() && q.follows(l) {
+		l.followers = append(l.followers, q)
+		q.place = following
+	} else {
+		s.enqueue(q)
+	}
+	s.dues.set(q)
 	return nil
+}
+
+// pending reports whether q was added and is still to compute its prompt for the
+// first time: others may wait for that.
+func (q *Sequence) pending() bool {
+	return q.payer != nil && q.State != Finished && len(q.Tokens) == q.prompt && q.run == 0
+}
+
+// follows reports whether q may start from l's prompt.
+func (q *Sequence) follows(l *Sequence) bool {
+	return q.Root == l.Root && q.prompt == l.prompt && slices.Equal(q.Tokens[:q.prompt], l.Tokens[:l.prompt])
 }
 
 // Cancel ends a sequence in any state; it gives everything back at once.
 func (s *Scheduler) Cancel(q *Sequence) { s.finish(q, Cancelled) }
 
-// Schedule chooses the next step's batch. The slice is valid until the next
-// call; it is empty when there is nothing to run.
-func (s *Scheduler) Schedule(b Budget) []Item {
-	s.batch = s.batch[:0]
-	left := b.Tokens
-	for i := 0; i < len(s.running); i++ { // preemption shortens the list at its end
-		if q := s.running[i]; q.decoding() && left > 0 && s.grow(q, len(q.Tokens)) {
-			s.batch = append(s.batch, Item{Seq: q, Tokens: 1, Logits: true})
-			left--
-		}
-	}
-	for i := 0; i < len(s.running); i++ {
-		if q := s.running[i]; !q.decoding() {
-			left -= s.prefill(q, left)
-		}
-	}
-	for left > 0 && len(s.waiting) > 0 && s.admit(s.waiting[0]) {
-		q := s.waiting[0]
-		s.waiting = slices.Delete(s.waiting, 0, 1)
-		left -= s.prefill(q, left)
-	}
-	return s.batch
+// Learn takes note of how long the device took for a batch.
+func (s *Scheduler) Learn(b *Batch, took time.Duration) { s.cost.learn(b.load, took) }
+
+// wait makes q Waiting, with nothing to hold it yet.
+func (s *Scheduler) wait(q *Sequence) {
+	q.State, q.place, q.queued = Waiting, parked, len(q.Tokens)
+	s.waiting++
+	s.queued += q.queued
 }
 
-// prefill adds a chunk of q's uncomputed tokens to the batch and returns its size.
-func (s *Scheduler) prefill(q *Sequence, left int) int {
-	n := min(left, len(q.Tokens)-q.Computed)
-	if n <= 0 || !s.grow(q, q.Computed+n) {
-		return 0
+// unwait undoes wait and takes q from what holds it.
+func (s *Scheduler) unwait(q *Sequence) {
+	s.waiting--
+	s.queued -= q.queued
+	switch q.place {
+	case inLine:
+		s.queue.remove(q)
+	case following:
+		l := q.Leader
+		l.followers = slices.DeleteFunc(l.followers, func(f *Sequence) bool { return f == q })
 	}
-	s.batch = append(s.batch, Item{Seq: q, Tokens: n, Logits: q.Computed+n == len(q.Tokens)})
-	return n
 }
 
-// admit gives q a row, and the blocks of the prefix that is known, if the blocks
-// of all its present tokens can be had now. At least the last token is computed
-// again: its logits are needed.
-func (s *Scheduler) admit(q *Sequence) bool {
-	if len(s.rows) == 0 {
-		return false
-	}
-	q.Blocks = s.blocks.Match(q.Blocks[:0], q.Root, q.Tokens[:len(q.Tokens)-1])
-	if s.blocks.Free() < blocksFor(len(q.Tokens))-len(q.Blocks) {
-		s.giveBack(q)
-		return false
-	}
-	q.sealed, q.Computed = len(q.Blocks), len(q.Blocks)*BlockTokens
-	if q.Preempted == 0 {
-		q.Cached = q.Computed
-	}
-	q.Row = s.rows[len(s.rows)-1]
-	s.rows = s.rows[:len(s.rows)-1]
-	q.State = Running
-	s.running = append(s.running, q)
-	return true
+// enqueue puts a waiting sequence into its principal's line.
+func (s *Scheduler) enqueue(q *Sequence) {
+	q.place, q.lack = inLine, 0
+	s.queue.add(q)
 }
 
-// grow gives q blocks for its first n positions, preempting younger sequences
-// if it must. It reports false if q itself had to go.
-func (s *Scheduler) grow(q *Sequence, n int) bool {
-	for len(q.Blocks) < blocksFor(n) {
-		if block, ok := s.blocks.Alloc(); ok {
-			q.Blocks = append(q.Blocks, block)
-			continue
-		}
-		youngest := s.running[len(s.running)-1]
-		s.preempt(youngest)
-		if youngest == q {
-			return false
-		}
+// dismiss lets those that wait for q's prompt go on without it, or with it.
+func (s *Scheduler) dismiss(q *Sequence) {
+	for _, f := range q.followers {
+		f.class = max(f.class, q.class)
+		s.enqueue(f)
 	}
-	return true
+	clear(q.followers)
+	q.followers = q.followers[:0]
 }
 
-// preempt takes everything from a running sequence and puts it at the head of
-// the queue, to be computed again.
-func (s *Scheduler) preempt(q *Sequence) {
-	s.batch = slices.DeleteFunc(s.batch, func(it Item) bool { return it.Seq == q })
-	s.release(q)
-	q.State, q.Computed = Waiting, 0
-	q.Preempted++
-	s.waiting = slices.Insert(s.waiting, 0, q)
-}
-
-// giveBack releases all of q's blocks, the last first.
-func (s *Scheduler) giveBack(q *Sequence) {
-	for _, b := range slices.Backward(q.Blocks) {
+// release takes from a running sequence all that it holds on the device. Items
+// of it that are under way become stale.
+func (s *Scheduler) release(q *Sequence) {
+	for _, b := range slices.Backward(q.Blocks) { // so that a prefix is evicted after what continues it
 		s.blocks.Release(b)
 	}
 	q.Blocks, q.Sent, q.sealed = q.Blocks[:0], 0, 0
+	s.rows = append(s.rows, q.Row)
+	s.running[q.at] = nil
+	s.holes++
+	q.payer.running--
+	q.run++
+	if q.retrying {
+		s.retries = slices.DeleteFunc(s.retries, func(r *Sequence) bool { return r == q })
+	}
 }
 
-func (s *Scheduler) release(q *Sequence) {
-	s.giveBack(q)
-	s.rows = append(s.rows, q.Row)
-	s.running = slices.DeleteFunc(s.running, func(r *Sequence) bool { return r == q })
+// free gives q's host slots back.
+func (s *Scheduler) free(q *Sequence) {
+	s.slots = append(s.slots, q.saved...)
+	q.saved = q.saved[:0]
 }
 
 func (s *Scheduler) finish(q *Sequence, why Reason) {
@@ -190,55 +268,13 @@ func (s *Scheduler) finish(q *Sequence, why Reason) {
 	case Running:
 		s.release(q)
 	case Waiting:
-		s.waiting = slices.DeleteFunc(s.waiting, func(w *Sequence) bool { return w == q })
+		s.unwait(q)
+		s.free(q)
 	case Finished:
 		return
 	}
 	q.State, q.Reason = Finished, why
-}
-
-// seal lets others find the blocks of q that are full and computed. It is called
-// when q has drawn a token, so that nothing whose logits came out as NaN is
-// ever shared.
-func (s *Scheduler) seal(q *Sequence) {
-	for ; q.sealed < q.Computed/BlockTokens; q.sealed++ {
-		if s.blocks.Seal(q.Root, q.Blocks, q.sealed, q.Tokens) {
-			q.Sent = min(q.Sent, q.sealed) // the device must hear of the change
-		}
-	}
-}
-
-// Apply takes the tokens drawn for the batch's items that asked for logits, in
-// order; a negative one means that there was none to draw. Sequences that end
-// give everything back before Apply returns. A sequence that was cancelled
-// while its step ran is passed over.
-func (s *Scheduler) Apply(batch []Item, drawn []int32) {
-	next := 0
-	for _, it := range batch {
-		q := it.Seq
-		var token int32
-		if it.Logits {
-			token = drawn[next]
-			next++
-		}
-		if q.State != Running {
-			continue
-		}
-		q.Computed += it.Tokens
-		if !it.Logits {
-			continue
-		}
-		if token < 0 {
-			s.finish(q, Failed)
-			continue
-		}
-		s.seal(q)
-		q.Tokens = append(q.Tokens, token)
-		switch {
-		case slices.Contains(q.Stop, token):
-			s.finish(q, Stopped)
-		case len(q.Tokens) >= q.MaxLen:
-			s.finish(q, Length)
-		}
-	}
+	s.dues.drop(q)
+	s.leave(q.payer)
+	s.dismiss(q)
 }

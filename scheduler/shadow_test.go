@@ -1,0 +1,109 @@
+package scheduler_test
+
+import (
+	"fmt"
+
+	"github.com/holdfast-run/holdfast/scheduler"
+)
+
+// kv is what a position's KV depends on: all tokens up to it.
+type kv uint64
+
+func (k kv) next(token int32) kv {
+	h := (uint64(k) ^ uint64(uint32(token))) * 0x9e3779b97f4a7c15
+	return kv(h ^ h>>29)
+}
+
+// shadow is a device that keeps what is in each place of each block. It does
+// launches, table changes and moves in order, as a device must, and reports an
+// item that would read what is not its sequence's.
+type shadow struct {
+	blocks [][scheduler.BlockTokens]kv
+	host   [][scheduler.BlockTokens]kv
+	tables [][]int32
+	last   []int32 // per row: the token sampled last
+	draw   func(q *scheduler.Sequence, position int) int32
+	poison kv
+}
+
+func newShadow(blocks int, l scheduler.Limits, draw func(*scheduler.Sequence, int) int32) *shadow {
+	return &shadow{
+		blocks: make([][scheduler.BlockTokens]kv, blocks),
+		host:   make([][scheduler.BlockTokens]kv, l.HostBlocks),
+		tables: make([][]int32, l.Rows),
+		last:   make([]int32, l.Rows),
+		draw:   draw,
+	}
+}
+
+// launch runs a batch and returns the tokens drawn.
+func (d *shadow) launch(b *scheduler.Batch) (drawn []int32, err error) {
+	for _, m := range b.Moves {
+		switch m.Kind {
+		case scheduler.CopyBlock:
+			d.blocks[m.To] = d.blocks[m.From]
+		case scheduler.SaveBlock:
+			d.host[m.To] = d.blocks[m.From]
+		case scheduler.LoadBlock:
+			d.blocks[m.To] = d.host[m.From]
+		}
+	}
+	for i := range b.Items {
+		it := &b.Items[i]
+		token, err := d.run(it)
+		if err != nil {
+			return nil, fmt.Errorf("item %d of %d, positions %d to %d: %w", i, len(b.Items), it.Start, it.Start+it.Tokens, err)
+		}
+		if it.Draw {
+			drawn = append(drawn, token)
+		}
+	}
+	return drawn, nil
+}
+
+// run computes one item: it reads all positions before it by the row's table,
+// and writes its own.
+func (d *shadow) run(it *scheduler.Item) (token int32, err error) {
+	q := it.Seq
+	table := &d.tables[q.Row]
+	if q.Sent > len(q.Blocks) {
+		return 0, fmt.Errorf("%d of %d blocks sent", q.Sent, len(q.Blocks))
+	}
+	*table = append((*table)[:q.Sent], q.Blocks[q.Sent:]...)
+	q.Sent = len(q.Blocks)
+	at := func(p int) *kv {
+		return &d.blocks[(*table)[p/scheduler.BlockTokens]][p%scheduler.BlockTokens]
+	}
+	if end := it.Start + it.Tokens; end > len(*table)*scheduler.BlockTokens || end > len(q.Tokens)+1 {
+		return 0, fmt.Errorf("%d blocks, %d tokens", len(*table), len(q.Tokens))
+	}
+	if it.Start == len(q.Tokens) && d.last[q.Row] < 0 { // goes on from no number: a ghost
+		d.poison++
+		*at(it.Start) = d.poison
+		return d.last[q.Row], nil
+	}
+	have := kv(q.Root)
+	for p := range it.Start + it.Tokens {
+		t := d.last[q.Row]
+		if p < len(q.Tokens) {
+			t = q.Tokens[p]
+		}
+		have = have.next(t)
+		if p >= it.Start {
+			*at(p) = have
+		} else if *at(p) != have {
+			return 0, fmt.Errorf("position %d, in block %d, is not the sequence's", p, (*table)[p/scheduler.BlockTokens])
+		}
+	}
+	if !it.Draw {
+		return 0, nil
+	}
+	d.last[q.Row] = d.draw(q, it.Start+it.Tokens)
+	if d.last[q.Row] < 0 { // what this item wrote is no number
+		for p := it.Start; p < it.Start+it.Tokens; p++ {
+			d.poison++
+			*at(p) = d.poison
+		}
+	}
+	return d.last[q.Row], nil
+}
