@@ -75,7 +75,8 @@ func (s *Scheduler) needs(q *Sequence) int {
 func (s *Scheduler) forks(q *Sequence) bool {
 	l := q.Leader
 	return l != nil && !q.admitted && q.matchable() &&
-		l.State == Running && !l.suspect && l.Computed >= l.prompt && q.follows(l)
+		l.State == Running && !l.suspect && l.Computed >= l.prompt &&
+		l.sealed >= q.sharedWithLeader() && q.follows(l) // a block that both hold is sealed once
 }
 
 // sharedWithLeader is how many of the leader's blocks a fork leaves as they are.
