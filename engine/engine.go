@@ -42,6 +42,7 @@ type Request struct {
 	// Principal is who pays: principals share the engine fairly, however much
 	// one of them asks for. From the authenticated identity, never from a body.
 	Principal string
+	Weight    float64       // its share beside other principals'; 0 means 1
 	Priority  int           // a higher one runs first; -MaxPriority to MaxPriority
 	QueueTime time.Duration // most time in the queue; 0 for no limit
 	Time      time.Duration // most time in all; 0 for no limit
@@ -81,8 +82,9 @@ type Delta struct {
 
 // TokenLogprob is a token in its place, and how likely the model found it.
 type TokenLogprob struct {
-	sampler.Logprob
-	Top []sampler.Logprob // the likeliest, in falling order, as many as asked for
+	Token   int32
+	Logprob float64
+	Top     []sampler.Logprob // the likeliest, in falling order, as many as asked for
 }
 
 // Errors of Generate and of Generation.Next.
