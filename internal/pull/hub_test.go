@@ -30,6 +30,7 @@ type hub struct {
 	cuts     []int                                             // the next bodies end after so many bytes
 	statuses []int                                             // the next requests for bytes get these statuses, 0 for none
 	before   func(w http.ResponseWriter, r *http.Request) bool // sees requests for bytes first; true if it answered
+	onGet    func()                                            // called when the front is asked for the file
 	onCut    func()                                            // called after a body was cut
 	requests []request
 	ranges   []string // of the requests for bytes
@@ -79,6 +80,9 @@ func (h *hub) serveFront(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Error-Code", "RepoNotFound")
 		w.WriteHeader(http.StatusUnauthorized)
 		return
+	}
+	if r.Method == http.MethodGet && h.onGet != nil {
+		h.onGet()
 	}
 	path, cached := strings.CutPrefix(r.URL.Path, "/cache")
 	switch {

@@ -183,15 +183,8 @@ func TestChanged(t *testing.T) {
 		})
 	}
 	// Between the question and the bytes.
-	h := newHub(t, content(size, 5))
-	h.plain = true
-	next := content(size-1, 6)
-	h.before = func(w http.ResponseWriter, _ *http.Request) bool {
-		if h.content, h.before = next, nil; h.plain {
-			w.Header().Set("ETag", `"`+h.etag()[:20]+`"`)
-		}
-		return false
-	}
+	h, next := newHub(t, content(size, 5)), content(size, 6)
+	h.onGet = func() { h.content = next }
 	dest := filepath.Join(t.TempDir(), "weights.gguf")
 	if _, err := fetcherOf(h, dest).run(t.Context()); err != nil {
 		t.Fatal(err)
@@ -374,6 +367,7 @@ func TestUnstatedLength(t *testing.T) {
 		h.plain = true
 		h.before = func(w http.ResponseWriter, _ *http.Request) bool {
 			h.before = nil
+			_ = http.NewResponseController(w).Flush() // headers without a length
 			for sent := 0; sent < length; sent += 1000 {
 				_, _ = w.Write(h.content[:1000])
 			}
