@@ -71,15 +71,25 @@ func (c *Call) At(i int) uintptr { return uintptr(unsafe.Pointer(&c.words[i])) }
 // Word returns word i.
 func (c *Call) Word(i int) uint64 { return c.words[i] }
 
+// Address returns word i as a pointer that C gave.
+func (c *Call) Address(i int) unsafe.Pointer { return pointer(uintptr(c.words[i])) }
+
 // Int32 returns the first four bytes of word i.
 func (c *Call) Int32(i int) int32 { return *(*int32)(unsafe.Pointer(&c.words[i])) }
 
 // SetWord sets word i.
 func (c *Call) SetWord(i int, v uint64) { c.words[i] = v }
 
-// SetUint32 sets 32-bit half h (0 is the lower address) of word i.
-func (c *Call) SetUint32(i, h int, v uint32) {
-	(*[2]uint32)(unsafe.Pointer(&c.words[i]))[h] = v
+// View returns the words from i on as a T set to zero, for C structs; its
+// address is c.At(i). T holds no pointers.
+func View[T any](c *Call, i int) *T {
+	var zero T
+	if end := i*8 + int(unsafe.Sizeof(zero)); end > Words*8 {
+		panic("dynload: BUG: a struct beyond the words of a call")
+	}
+	p := (*T)(unsafe.Pointer(&c.words[i]))
+	*p = zero
+	return p
 }
 
 // Pointer lends Go memory to C until Free and returns its address. p may be nil
