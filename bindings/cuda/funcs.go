@@ -7,7 +7,6 @@ const (
 	fnInit = iota
 	fnDriverGetVersion
 	fnGetErrorName
-	fnGetErrorString
 
 	fnDeviceGetCount
 	fnDeviceGet
@@ -98,7 +97,6 @@ var funcs = []dynload.Func{
 	fnInit:             {Symbol: "cuInit", Args: "u", Version: 2000},
 	fnDriverGetVersion: {Symbol: "cuDriverGetVersion", Args: "p", Version: 2020},
 	fnGetErrorName:     {Symbol: "cuGetErrorName", Args: "ip", Version: 6000},
-	fnGetErrorString:   {Symbol: "cuGetErrorString", Args: "ip", Version: 6000},
 
 	fnDeviceGetCount:      {Symbol: "cuDeviceGetCount", Args: "p", Version: 2000},
 	fnDeviceGet:           {Symbol: "cuDeviceGet", Args: "pi", Version: 2000},

@@ -140,7 +140,10 @@ func GoString(address uintptr, limit int) string {
 }
 
 // pointer turns an address that C gave us into a pointer. The collector never
-// sees it as one of its own: C memory is outside the Go heap.
+// sees it as one of its own: C memory is outside the Go heap. Inlined, it makes Go
+// 1.26's compiler fail on some callers ("disjointTypes: not a pointer").
+//
+//go:noinline
 func pointer(address uintptr) unsafe.Pointer {
 	return *(*unsafe.Pointer)(unsafe.Pointer(&address))
 }

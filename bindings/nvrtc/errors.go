@@ -5,7 +5,7 @@ import "fmt"
 // Code is an nvrtcResult.
 type Code int32
 
-// The codes that callers tell apart; String knows the others through Error.
+// The codes that callers tell apart; Error.Name has the compiler's own name of any.
 const (
 	Success           Code = 0
 	OutOfMemory       Code = 1
@@ -14,7 +14,7 @@ const (
 	InternalError     Code = 11
 )
 
-// Error is a call that did not succeed. Test for a code with errors.As.
+// Error is a call that did not succeed.
 type Error struct {
 	Code Code
 	Name string // as NVRTC calls it: "NVRTC_ERROR_INVALID_OPTION"
