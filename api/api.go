@@ -23,6 +23,10 @@ const (
 	MaxMessages     = 1024    // messages of a conversation
 	MaxParts        = 1024    // content parts of a message
 	MaxPrompts      = 64      // prompts of one completion request
+	MaxChoices      = 128     // completions of one request: n for each prompt
+	MaxPriority     = 8       // priority, either way
+	MaxTopLogprobs  = 20      // top_logprobs, and logprobs of a completion
+	MaxTemplateVars = 32      // chat_template_kwargs
 	MaxStops        = 4       // stop strings
 	MaxStopBytes    = 1024    // one stop string
 	MaxStopTokens   = 128     // stop_token_ids

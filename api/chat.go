@@ -8,6 +8,12 @@ type ChatRequest struct {
 	Messages            Messages `json:"messages"`
 	MaxTokens           *int64   `json:"max_tokens,omitzero"` // older name of MaxCompletionTokens
 	MaxCompletionTokens *int64   `json:"max_completion_tokens,omitzero"`
+	Logprobs            bool     `json:"logprobs,omitzero"`     // of the tokens of each completion
+	TopLogprobs         *int64   `json:"top_logprobs,omitzero"` // beside each, so many of the likeliest
+
+	// Of vLLM.
+	AddGenerationPrompt *bool        `json:"add_generation_prompt,omitzero"` // begin the answer; true if not given
+	ChatTemplateKwargs  TemplateVars `json:"chat_template_kwargs,omitzero"`
 
 	// Other holds the members that no field above names.
 	Other jsontext.Value `json:",embed"`
@@ -68,7 +74,7 @@ type ChatCompletion struct {
 type Choice struct {
 	Index        int              `json:"index"`
 	Message      AssistantMessage `json:"message"`
-	Logprobs     *struct{}        `json:"logprobs"` // always null
+	Logprobs     *ChatLogprobs    `json:"logprobs"` // null if nobody asked
 	FinishReason string           `json:"finish_reason"`
 }
 
@@ -105,10 +111,10 @@ type ChatChunk struct {
 
 // ChunkChoice is a piece of one completion.
 type ChunkChoice struct {
-	Index        int       `json:"index"`
-	Delta        Delta     `json:"delta"`
-	Logprobs     *struct{} `json:"logprobs"`
-	FinishReason *string   `json:"finish_reason"` // null but in the last piece
+	Index        int           `json:"index"`
+	Delta        Delta         `json:"delta"`
+	Logprobs     *ChatLogprobs `json:"logprobs"`
+	FinishReason *string       `json:"finish_reason"` // null but in the last piece
 }
 
 // Delta is what a chunk adds to its message.

@@ -14,6 +14,13 @@ type CompletionRequest struct {
 	Options
 	Prompt    Prompt `json:"prompt"`
 	MaxTokens *int64 `json:"max_tokens,omitzero"` // of each completion; DefaultMaxTokens if not given
+	BestOf    *int64 `json:"best_of,omitzero"`    // must equal n
+	Echo      bool   `json:"echo,omitzero"`       // each completion begins with its prompt
+	Logprobs  *int64 `json:"logprobs,omitzero"`   // of each token, and of so many of the likeliest
+
+	// AddSpecialTokens, of vLLM, puts the token that begins every text before a
+	// prompt that is a text; true if not given.
+	AddSpecialTokens *bool `json:"add_special_tokens,omitzero"`
 
 	// Other holds the members that no field above names.
 	Other jsontext.Value `json:",embed"`
@@ -23,7 +30,8 @@ type CompletionRequest struct {
 // OpenAI has it. A chat completion has no such limit.
 const DefaultMaxTokens = 16
 
-// TokenLimit returns the most tokens to generate for each prompt.
+// TokenLimit returns the most tokens of each completion. It is 0 only for a
+// prompt that shall be echoed and nothing else.
 func (r *CompletionRequest) TokenLimit() int {
 	if r.MaxTokens != nil {
 		return int(*r.MaxTokens)
@@ -133,10 +141,25 @@ func (r *CompletionRequest) validate() error {
 			return BadRequest(CodeInvalidValue, fmt.Sprintf("prompt[%d]", i), "A prompt must have at least one token.")
 		}
 	}
-	if err := checkInt("max_tokens", r.MaxTokens, 1, math.MaxInt32); err != nil {
+	if err := checkInt("logprobs", r.Logprobs, 0, MaxTopLogprobs); err != nil {
 		return err
 	}
-	return r.Options.validate(r.TokenLimit())
+	if err := checkInt("max_tokens", r.MaxTokens, 0, math.MaxInt32); err != nil {
+		return err
+	}
+	if r.TokenLimit() == 0 && !r.Echo {
+		return BadRequest(CodeInvalidValue, "max_tokens", "'max_tokens' may be 0 only if 'echo' is true.")
+	}
+	if err := r.Options.validate(r.TokenLimit()); err != nil {
+		return err
+	}
+	if r.BestOf != nil && *r.BestOf != int64(r.Choices()) {
+		return BadRequest(CodeUnsupportedParameter, "best_of", "'best_of' is %d, but 'n' is %d: there is no choosing among more completions than are returned.", *r.BestOf, r.Choices())
+	}
+	if n := r.Prompt.Len() * r.Choices(); n > MaxChoices {
+		return BadRequest(CodeInvalidValue, "n", "%d prompts with 'n' %d ask for %d completions; a request may have at most %d.", r.Prompt.Len(), r.Choices(), n, MaxChoices)
+	}
+	return nil
 }
 
 // TextCompletion is the answer to a CompletionRequest, and each event of one
@@ -147,14 +170,14 @@ type TextCompletion struct {
 	Created           int64        `json:"created"`
 	Model             string       `json:"model"`
 	SystemFingerprint string       `json:"system_fingerprint,omitzero"`
-	Choices           []TextChoice `json:"choices"` // one for each prompt; in an event, one or, with usage, none
+	Choices           []TextChoice `json:"choices"` // n for each prompt; in an event, one or, with usage, none
 	Usage             *Usage       `json:"usage,omitzero"`
 }
 
 // TextChoice is one completion of an answer, or a piece of it.
 type TextChoice struct {
-	Index        int       `json:"index"` // of the prompt
-	Text         string    `json:"text"`
-	Logprobs     *struct{} `json:"logprobs"`      // always null
-	FinishReason *string   `json:"finish_reason"` // null but in the last piece
+	Index        int           `json:"index"` // prompt*n + completion of the prompt
+	Text         string        `json:"text"`
+	Logprobs     *TextLogprobs `json:"logprobs"`      // null if nobody asked
+	FinishReason *string       `json:"finish_reason"` // null but in the last piece
 }

@@ -42,8 +42,8 @@ func TestDecodeCompletionRequest(t *testing.T) {
 	r.Other = nil
 	want := &CompletionRequest{
 		Options: Options{Model: "m", Temperature: new(0.5), MinTokens: new(int64(7)), LogitBias: LogitBias{{5, 1}},
-			Stream: true, StreamOptions: &StreamOptions{IncludeUsage: true}},
-		Prompt: Prompt{Texts: []string{"Once"}}, MaxTokens: new(int64(7)),
+			N: new(int64(1)), Stream: true, StreamOptions: &StreamOptions{IncludeUsage: true}},
+		Prompt: Prompt{Texts: []string{"Once"}}, MaxTokens: new(int64(7)), BestOf: new(int64(1)), AddSpecialTokens: new(true),
 	}
 	if !reflect.DeepEqual(r, want) || r.TokenLimit() != 7 {
 		t.Errorf("got  %+v\nwant %+v", r, want)
@@ -83,6 +83,14 @@ func TestCompletionRefuses(t *testing.T) {
 		{"cut short in a list", `{"model":"m","prompt":[[1,`, CodeInvalidJSON, "prompt[0]"},
 		{"lone surrogate", prompt(`["\ud800"]`), CodeInvalidJSON, "prompt[0]"},
 		{"max_tokens 0", `{` + once + `,"max_tokens":0}`, CodeInvalidValue, "max_tokens"},
+		{"max_tokens -1", `{` + once + `,"max_tokens":-1,"echo":true}`, CodeInvalidValue, "max_tokens"},
+		{"echo is a number", `{` + once + `,"echo":1}`, CodeInvalidType, "echo"},
+		{"logprobs -1", `{` + once + `,"logprobs":-1}`, CodeInvalidValue, "logprobs"},
+		{"logprobs 21", `{` + once + `,"logprobs":21}`, CodeInvalidValue, "logprobs"},
+		{"logprobs is a boolean", `{` + once + `,"logprobs":true}`, CodeInvalidType, "logprobs"},
+		{"best_of above n", `{` + once + `,"best_of":3,"n":2}`, CodeUnsupportedParameter, "best_of"},
+		{"best_of alone", `{` + once + `,"best_of":2}`, CodeUnsupportedParameter, "best_of"},
+		{"129 completions", `{"model":"m","prompt":["a","b","c"],"n":43}`, CodeInvalidValue, "n"},
 		{"min_tokens above the default", `{` + once + `,"min_tokens":17}`, CodeInvalidValue, "min_tokens"},
 		{"top_p 2", `{` + once + `,"top_p":2}`, CodeInvalidValue, "top_p"},
 		{"stream_options alone", `{` + once + `,"stream_options":{}}`, CodeInvalidValue, "stream_options"},
@@ -97,7 +105,7 @@ func TestCompletionRefuses(t *testing.T) {
 // TestCompletionUnsupported gives each parameter of the table a value that asks
 // for something, and null.
 func TestCompletionUnsupported(t *testing.T) {
-	values := map[string]string{"n": `2`, "best_of": `2`, "echo": `true`, "logprobs": `0`, "suffix": `5`, "add_special_tokens": `false`}
+	values := map[string]string{"suffix": `5`}
 	nulls := ""
 	for name := range unsupportedCompletion {
 		v := values[name]

@@ -138,6 +138,29 @@ func readList(dec *jsontext.Decoder, one func() error) error {
 	return err
 }
 
+// readObject calls one, with the name, before the value of each member of the
+// object that dec stands before.
+func readObject(dec *jsontext.Decoder, one func(name string) error) error {
+	if k := dec.PeekKind(); k != '{' {
+		return &json.SemanticError{JSONKind: k, GoType: reflect.TypeFor[struct{}]()}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() != '}' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		// The token is only valid until the next read.
+		if err := one(name.String()); err != nil {
+			return err
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
 // decodeError turns what the JSON package says into an *Error.
 func decodeError(err error) *Error {
 	var own *Error

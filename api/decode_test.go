@@ -21,7 +21,8 @@ func TestDecodeChatRequest(t *testing.T) {
 		"user":"u","metadata":{"k":"v"},"nobody_knows_this":[1,{"x":null}],
 		"min_p":0.1,"repetition_penalty":1.5,"frequency_penalty":-2,"presence_penalty":2,"logit_bias":{"10":-100,"9":1.5,"0":100},
 		"bad_words":["x"," y"],"min_tokens":9,"ignore_eos":true,"stop_token_ids":[7,0],
-		"n":1.0,"tools":[ ],"response_format":{ "type": "text" },"logprobs":false,"store":null}`
+		"n":1,"tools":[ ],"response_format":{ "type": "text" },"logprobs":true,"top_logprobs":20,"store":null,"priority":-8,
+		"add_generation_prompt":false,"chat_template_kwargs":{"enable_thinking":false,"a":null,"b":"x","c":3.0,"d":-0.5}}`
 	r, err := DecodeChatRequest([]byte(body))
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +35,7 @@ func TestDecodeChatRequest(t *testing.T) {
 			Temperature: new(0.0), TopP: new(0.5), TopK: new(int64(-1)), MinP: new(0.1), Seed: new(int64(-3)),
 			RepetitionPenalty: new(1.5), FrequencyPenalty: new(-2.0), PresencePenalty: new(2.0),
 			LogitBias: LogitBias{{0, 100}, {9, 1.5}, {10, -100}}, BadWords: BadWords{"x", " y"},
-			Stop: Stop{"a", "b"}, StopTokenIDs: Tokens{7, 0}, MinTokens: new(int64(9)), IgnoreEOS: true,
+			Stop: Stop{"a", "b"}, StopTokenIDs: Tokens{7, 0}, MinTokens: new(int64(9)), IgnoreEOS: true, N: new(int64(1)), Priority: new(int64(-8)),
 			Stream: true, StreamOptions: &StreamOptions{IncludeUsage: true}, User: "u",
 		},
 		Messages: Messages{
@@ -42,6 +43,8 @@ func TestDecodeChatRequest(t *testing.T) {
 			{Role: "user", Content: Text("Grüße\n☺")},
 		},
 		MaxTokens: new(int64(7)), MaxCompletionTokens: new(int64(9)),
+		Logprobs: true, TopLogprobs: new(int64(20)), AddGenerationPrompt: new(false),
+		ChatTemplateKwargs: TemplateVars{"enable_thinking": false, "a": nil, "b": "x", "c": int64(3), "d": -0.5},
 	}
 	if !reflect.DeepEqual(r, want) {
 		t.Errorf("got  %+v\nwant %+v", r, want)
@@ -141,6 +144,21 @@ func TestDecodeRefuses(t *testing.T) {
 		{"max_tokens 1.5", `{` + hello + `,"max_tokens":1.5}`, CodeInvalidType, "max_tokens"},
 		{"max_tokens 1e99", `{` + hello + `,"max_tokens":99999999999999999999}`, CodeInvalidValue, "max_tokens"},
 		{"max_completion_tokens 2^40", `{` + hello + `,"max_completion_tokens":1099511627776}`, CodeInvalidValue, "max_completion_tokens"},
+		{"n 0", `{` + hello + `,"n":0}`, CodeInvalidValue, "n"},
+		{"n 129", `{` + hello + `,"n":129}`, CodeInvalidValue, "n"},
+		{"n 1.5", `{` + hello + `,"n":1.5}`, CodeInvalidType, "n"},
+		{"priority 9", `{` + hello + `,"priority":9}`, CodeInvalidValue, "priority"},
+		{"priority -9", `{` + hello + `,"priority":-9}`, CodeInvalidValue, "priority"},
+		{"logprobs is a number", `{` + hello + `,"logprobs":1}`, CodeInvalidType, "logprobs"},
+		{"top_logprobs 21", `{` + hello + `,"logprobs":true,"top_logprobs":21}`, CodeInvalidValue, "top_logprobs"},
+		{"top_logprobs -1", `{` + hello + `,"logprobs":true,"top_logprobs":-1}`, CodeInvalidValue, "top_logprobs"},
+		{"top_logprobs alone", `{` + hello + `,"top_logprobs":1}`, CodeInvalidValue, "top_logprobs"},
+		{"template variable is a list", `{` + hello + `,"chat_template_kwargs":{"a":[]}}`, CodeUnsupportedParameter, "chat_template_kwargs.a"},
+		{"template variable 1e400", `{` + hello + `,"chat_template_kwargs":{"a":1e400}}`, CodeInvalidValue, "chat_template_kwargs.a"},
+		{"template variable twice", `{` + hello + `,"chat_template_kwargs":{"a":1,"a":1}}`, CodeInvalidJSON, "chat_template_kwargs.a"},
+		{"template variables cut short", `{` + hello + `,"chat_template_kwargs":{"a":`, CodeInvalidJSON, "chat_template_kwargs.a"},
+		{"template variables are a list", `{` + hello + `,"chat_template_kwargs":[]}`, CodeInvalidType, "chat_template_kwargs"},
+		{"33 template variables", `{` + hello + `,"chat_template_kwargs":{` + biases(MaxTemplateVars+1) + `}}`, CodeInvalidValue, "chat_template_kwargs"},
 		{"seed is a boolean", `{` + hello + `,"seed":true}`, CodeInvalidType, "seed"},
 		{"stop is a number", `{` + hello + `,"stop":1}`, CodeInvalidType, "stop"},
 		{"stop holds a number", `{` + hello + `,"stop":["a",1]}`, CodeInvalidType, "stop[1]"},
@@ -209,6 +227,8 @@ func biases(n int) string {
 // TestBounds gives each parameter values at the ends of its range.
 func TestBounds(t *testing.T) {
 	for _, more := range []string{
+		`"n":128`, `"priority":8`, `"logprobs":false,"top_logprobs":0`, `"logprobs":true,"top_logprobs":0`,
+		`"chat_template_kwargs":{}`, `"chat_template_kwargs":{` + biases(MaxTemplateVars) + `}`,
 		`"min_p":0`, `"min_p":1`, `"repetition_penalty":1e-9`, `"repetition_penalty":1e300`,
 		`"frequency_penalty":2`, `"frequency_penalty":-2`, `"presence_penalty":2`, `"presence_penalty":-2`,
 		`"min_tokens":0,"max_tokens":1`, `"min_tokens":7,"max_tokens":7`, `"min_tokens":2147483647`,
@@ -233,9 +253,9 @@ func TestBounds(t *testing.T) {
 // TestUnsupported gives each parameter of the table a value that asks for something.
 func TestUnsupported(t *testing.T) {
 	values := map[string]string{
-		"n": `2`, "logprobs": `true`, "store": `true`, "tools": `[{}]`, "functions": `[{}]`,
+		"store": `true`, "tools": `[{}]`, "functions": `[{}]`,
 		"modalities": `["text","audio"]`, "response_format": `{"type":"json_object"}`,
-		"top_logprobs": `3`, "add_generation_prompt": `false`, "skip_special_tokens": `false`,
+		"skip_special_tokens": `false`,
 	}
 	for name := range unsupportedChat {
 		v := values[name]

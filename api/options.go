@@ -36,9 +36,20 @@ type Options struct {
 	MinTokens    *int64 `json:"min_tokens,omitzero"` // no end token before so many
 	IgnoreEOS    bool   `json:"ignore_eos,omitzero"`
 
+	N        *int64 `json:"n,omitzero"`        // completions of each prompt; 1 if not given
+	Priority *int64 `json:"priority,omitzero"` // as in vLLM: a lower one is served earlier
+
 	Stream        bool           `json:"stream,omitzero"`
 	StreamOptions *StreamOptions `json:"stream_options,omitzero"`
 	User          string         `json:"user,omitzero"` // accepted, and not used
+}
+
+// Choices returns the number of completions to make of each prompt.
+func (o *Options) Choices() int {
+	if o.N == nil {
+		return 1
+	}
+	return int(*o.N)
 }
 
 // StreamOptions are the parameters of a streamed answer.
@@ -152,39 +163,23 @@ func readToken(dec *jsontext.Decoder) (int32, error) {
 // UnmarshalJSONFrom implements json.UnmarshalerFrom; it stops at MaxBiases.
 func (l *LogitBias) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	*l = nil
-	switch k := dec.PeekKind(); k {
-	case 'n':
+	if dec.PeekKind() == 'n' {
 		return dec.SkipValue()
-	case '{':
-	default:
-		return &json.SemanticError{JSONKind: k, GoType: reflect.TypeFor[struct{}]()}
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return err
-	}
-	for dec.PeekKind() != '}' {
+	err := readObject(dec, func(name string) error {
 		if len(*l) == MaxBiases {
 			return BadRequest(CodeInvalidValue, "logit_bias", "'logit_bias' may name at most %d tokens.", MaxBiases)
 		}
-		one, err := readBias(dec)
-		if err != nil {
-			return err
-		}
+		one, err := readBias(dec, name)
 		*l = append(*l, one)
-	}
+		return err
+	})
 	slices.SortFunc(*l, func(a, b Bias) int { return cmp.Compare(a.Token, b.Token) })
-	_, err := dec.ReadToken()
 	return err
 }
 
-// readBias reads one member of logit_bias.
-func readBias(dec *jsontext.Decoder) (Bias, error) {
-	name, err := dec.ReadToken()
-	if err != nil {
-		return Bias{}, err
-	}
-	// The token is only valid until the next read.
-	key := name.String()
+// readBias reads the value of one member of logit_bias.
+func readBias(dec *jsontext.Decoder, key string) (Bias, error) {
 	id, err := strconv.ParseInt(key, 10, 32)
 	if err != nil || id < 0 || strconv.FormatInt(id, 10) != key { // "07" might be there beside "7"
 		return Bias{}, BadRequest(CodeInvalidValue, "logit_bias", "The names in 'logit_bias' must be token IDs, not %s.", quote(key))
@@ -224,6 +219,8 @@ func (o *Options) validate(most int) error {
 	for _, err := range []error{
 		checkInt("top_k", o.TopK, -1, MaxTopK),
 		checkInt("min_tokens", o.MinTokens, 0, math.MaxInt32),
+		checkInt("n", o.N, 1, MaxChoices),
+		checkInt("priority", o.Priority, -MaxPriority, MaxPriority),
 		checkFloat("temperature", o.Temperature, 0, MaxTemperature),
 		checkFloat("top_p", o.TopP, 0, 1),
 		checkFloat("min_p", o.MinP, 0, 1),

@@ -21,7 +21,6 @@ type neutral struct {
 // that are hints to a service (metadata, service_tier, prompt_cache_key …) are
 // not in it: ignoring them changes no answer.
 var unsupportedAnywhere = map[string]neutral{
-	"n":                          number(1),
 	"response_format":            {ok: formatText, text: `{"type":"text"}`},
 	"allowed_token_ids":          empty('['),
 	"cache_salt":                 nothing,
@@ -47,7 +46,6 @@ var unsupportedChat = and(unsupportedAnywhere, map[string]neutral{
 	"audio":                  nothing,
 	"function_call":          word("none"),
 	"functions":              empty('['),
-	"logprobs":               literal("false"),
 	"modalities":             {ok: onlyText, text: `["text"]`},
 	"moderation":             nothing,
 	"prediction":             nothing,
@@ -55,13 +53,10 @@ var unsupportedChat = and(unsupportedAnywhere, map[string]neutral{
 	"store":                  literal("false"),
 	"tool_choice":            word("none"),
 	"tools":                  empty('['),
-	"top_logprobs":           number(0),
 	"verbosity":              word("medium"),
 	"web_search_options":     nothing,
-	"add_generation_prompt":  literal("true"),
 	"add_special_tokens":     literal("false"),
 	"chat_template":          nothing,
-	"chat_template_kwargs":   empty('{'),
 	"continue_final_message": literal("false"),
 	"documents":              empty('['),
 	"echo":                   literal("false"),
@@ -69,12 +64,8 @@ var unsupportedChat = and(unsupportedAnywhere, map[string]neutral{
 
 // unsupportedCompletion lists those of completions.
 var unsupportedCompletion = and(unsupportedAnywhere, map[string]neutral{
-	"add_special_tokens": literal("true"),
-	"best_of":            number(1),
-	"echo":               literal("false"),
-	"logprobs":           nothing,
-	"prompt_embeds":      nothing,
-	"suffix":             literal(`""`),
+	"prompt_embeds": nothing,
+	"suffix":        literal(`""`),
 })
 
 // unsupportedTokenize lists those of POST /tokenize.

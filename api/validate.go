@@ -27,6 +27,12 @@ func (r *ChatRequest) validate() error {
 	if err := checkInt("max_tokens", r.MaxTokens, 1, math.MaxInt32); err != nil {
 		return err
 	}
+	if err := checkInt("top_logprobs", r.TopLogprobs, 0, MaxTopLogprobs); err != nil {
+		return err
+	}
+	if r.TopLogprobs != nil && *r.TopLogprobs > 0 && !r.Logprobs {
+		return BadRequest(CodeInvalidValue, "top_logprobs", "The parameter 'top_logprobs' is only allowed when 'logprobs' is true.")
+	}
 	return r.Options.validate(r.TokenLimit())
 }
 

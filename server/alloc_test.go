@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-run/holdfast/api"
 	"github.com/holdfast-run/holdfast/engine"
 )
 
@@ -22,7 +23,7 @@ func benchStream(tb testing.TB, k *kind) *eventStream {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := &completion{s: s, kind: k, id: newID(k.id), info: s.worker.Info(), start: time.Now(),
+	c := &completion{s: s, kind: k, id: newID(k.id), info: s.worker.Info(), start: time.Now(), job: &job{Options: &api.Options{}},
 		generations: []generation{{stream: endless{}}}, open: 1}
 	return &eventStream{c: c, enc: newChunkEncoder(c), extendDeadline: func() error { return nil }}
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/holdfast-run/holdfast/api"
 	"github.com/holdfast-run/holdfast/chat"
-	"github.com/holdfast-run/holdfast/engine"
 )
 
 // chatKind is POST /v1/chat/completions.
@@ -19,21 +18,31 @@ var chatKind = kind{
 		object: api.ObjectChatChunk,
 		first:  `"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}`,
 		before: `"delta":{"content":`,
-		after:  `},"logprobs":null,"finish_reason":null}`,
+		after:  `},"logprobs":`,
 		finish: `"delta":{},"logprobs":null,"finish_reason":`,
 	},
-	whole: wholeChat,
+	logprobs: func(c *completion, tokens []placed) any { return c.chatLogprobs(tokens) },
+	whole:    wholeChat,
 }
 
-func readChat(body []byte) (job, error) {
+func readChat(body []byte) (*job, error) {
 	req, err := api.DecodeChatRequest(body)
 	if err != nil {
-		return job{}, err
+		return nil, err
 	}
-	return job{&req.Options, req.TokenLimit(), func(c *completion) ([][]int32, error) {
-		tokens, err := c.s.worker.EncodeChat(chatInput(req.Messages, c.start))
-		return [][]int32{tokens}, err
-	}}, nil
+	return &job{
+		Options:  &req.Options,
+		limit:    req.TokenLimit(),
+		logprobs: req.Logprobs,
+		top:      int(or(req.TopLogprobs, 0)),
+		prompts: func(c *completion) ([]prompt, error) {
+			in := chatInput(req.Messages, c.start)
+			in.AddGenerationPrompt = or(req.AddGenerationPrompt, true)
+			in.Vars = req.ChatTemplateKwargs
+			tokens, err := c.s.worker.EncodeChat(in)
+			return []prompt{{tokens: tokens}}, err
+		},
+	}, nil
 }
 
 func chatInput(messages api.Messages, now time.Time) chat.Input {
@@ -48,17 +57,23 @@ func chatInput(messages api.Messages, now time.Time) chat.Input {
 	return in
 }
 
-func wholeChat(c *completion, texts [][]byte, reasons []engine.FinishReason) any {
+func wholeChat(c *completion, choices []choice) any {
+	all := make([]api.Choice, len(choices))
+	for i, one := range choices {
+		all[i] = api.Choice{
+			Index:        i,
+			Message:      api.AssistantMessage{Role: api.RoleAssistant, Content: string(one.text)},
+			Logprobs:     c.chatLogprobs(one.tokens),
+			FinishReason: string(one.finish),
+		}
+	}
 	return api.ChatCompletion{
 		ID:                c.id,
 		Object:            api.ObjectChatCompletion,
 		Created:           c.created,
 		Model:             c.info.ID,
 		SystemFingerprint: c.info.Class,
-		Choices: []api.Choice{{
-			Message:      api.AssistantMessage{Role: api.RoleAssistant, Content: string(texts[0])},
-			FinishReason: string(reasons[0]),
-		}},
-		Usage: usageOf(c.usage()),
+		Choices:           all,
+		Usage:             usageOf(c.usage()),
 	}
 }

@@ -156,7 +156,7 @@ func TestRequestOfWorker(t *testing.T) {
 	if want := []chat.Message{{Role: "system", Content: "d"}, {Role: "user", Content: "u"}}; !reflect.DeepEqual(in.Messages, want) || !in.AddGenerationPrompt || in.Now.IsZero() {
 		t.Errorf("chat input %+v", in)
 	}
-	want := engine.Request{ID: "abc-1", Tokens: make([]int32, 5), MaxTokens: 9, Stop: []string{"x"},
+	want := engine.Request{ID: "abc-1", Tokens: make([]int32, 5), MaxTokens: 9, N: 1, Stop: []string{"x"},
 		Params: sampler.Params{Temperature: 0.5, TopP: 0.25, TopK: 3, Seed: 1<<64 - 1,
 			MinP: 0.125, RepetitionPenalty: 1.5, FrequencyPenalty: -1, PresencePenalty: 2, MinTokens: 4,
 			BadWords:  [][]int32{{97, 98}, {65, 98}, {97}, {65}},
@@ -164,6 +164,12 @@ func TestRequestOfWorker(t *testing.T) {
 		StopIDs: []int32{99, 0}, IgnoreEOS: true}
 	if got := wait(t, inputs); !reflect.DeepEqual(got, want) {
 		t.Errorf("request %+v, want %+v", got, want)
+	}
+
+	c.do(post(chatPath, strings.Replace(plainBody, `{`, `{"add_generation_prompt":false,"chat_template_kwargs":{"enable_thinking":false,"a":1},`, 1)))
+	wait(t, inputs)
+	if in := wait(t, chats); in.AddGenerationPrompt || !reflect.DeepEqual(in.Vars, map[string]any{"enable_thinking": false, "a": int64(1)}) {
+		t.Errorf("chat input %+v", in)
 	}
 
 	c.do(post(chatPath, plainBody))
@@ -200,7 +206,7 @@ func TestChatErrors(t *testing.T) {
 	}{
 		{"bad JSON", fakeWorker{}, `{`, 400, api.TypeInvalidRequest, api.CodeInvalidJSON, "", "not valid JSON"},
 		{"bad value", fakeWorker{}, strings.Replace(plainBody, `{`, `{"temperature":-1,`, 1), 400, api.TypeInvalidRequest, api.CodeInvalidValue, "temperature", "between 0 and 2"},
-		{"unsupported", fakeWorker{}, strings.Replace(plainBody, `{`, `{"n":2,`, 1), 400, api.TypeInvalidRequest, api.CodeUnsupportedParameter, "n", "not supported"},
+		{"unsupported", fakeWorker{}, strings.Replace(plainBody, `{`, `{"store":true,`, 1), 400, api.TypeInvalidRequest, api.CodeUnsupportedParameter, "store", "not supported"},
 		{"no such stop token", fakeWorker{}, strings.Replace(plainBody, `{`, `{"stop_token_ids":[0,100],`, 1), 400, api.TypeInvalidRequest, api.CodeInvalidValue, "stop_token_ids[1]", "token 100"},
 		{"parameter", fakeWorker{generateErr: fmt.Errorf("wrapped: %w", (&sampler.Params{TopP: 1, LogitBias: []sampler.Bias{{Token: 100}}}).ValidateTokens(100))}, plainBody, 400, api.TypeInvalidRequest, api.CodeInvalidValue, "logit_bias", "tokens below 100"},
 		{"bad word of many tokens", fakeWorker{}, strings.Replace(plainBody, `{`, `{"bad_words":["`+strings.Repeat("x", 129)+`"],`, 1), 400, api.TypeInvalidRequest, api.CodeInvalidValue, "bad_words", "128 tokens"},

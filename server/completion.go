@@ -26,18 +26,24 @@ type kind struct {
 	input    string // the parameter that holds what is completed
 	inputHas string // in a sentence
 
-	read   func(body []byte) (job, error)
+	read   func(body []byte) (*job, error)
 	chunks chunkForm
+	// logprobs returns what a chunk says of tokens.
+	logprobs func(c *completion, tokens []placed) any
 	// whole returns an answer in one piece.
-	whole func(c *completion, texts [][]byte, reasons []engine.FinishReason) any
+	whole func(c *completion, choices []choice) any
 }
 
 // A job is what a request of any kind asks for.
 type job struct {
 	*api.Options
-	limit int // most tokens of each completion; 0 for none
+	limit    int  // most tokens of each completion; 0 for none
+	logprobs bool // of each token,
+	top      int  // and of so many of the likeliest in its place
+	echo     bool // each completion begins with its prompt,
+	nothing  bool // and has nothing else
 	// prompts turns each prompt into tokens.
-	prompts func(c *completion) ([][]int32, error)
+	prompts func(c *completion) ([]prompt, error)
 }
 
 // completion is one request for completions under way, of one prompt or of
@@ -51,6 +57,7 @@ type completion struct {
 	first   time.Time // when the first piece came
 	info    engine.Info
 	created int64
+	job     *job // what it asks for
 
 	ctx         context.Context
 	cancel      context.CancelCauseFunc
@@ -60,24 +67,10 @@ type completion struct {
 	merged      chan piece     // the pieces of several generations; nil for one
 	readers     sync.WaitGroup // what sends to merged
 
-	streams      bool
-	includeUsage bool
-	finish       engine.FinishReason // of the generation that finished last
-	err          error               // what ended it early
-	closed       bool
-}
-
-// generation is what becomes of one prompt.
-type generation struct {
-	stream Stream
-	last   time.Time // when its latest piece came
-}
-
-// piece is the next piece of one generation.
-type piece struct {
-	engine.Delta
-	index int // of the generation
-	err   error
+	finish engine.FinishReason // of the generation that finished last
+	token  []byte              // scratch of tokenBytes
+	err    error               // what ended it early
+	closed bool
 }
 
 // completions returns what serves completions of a kind.
@@ -98,6 +91,7 @@ func (s *Server) complete(ctx *fasthttp.RequestCtx, k *kind) {
 		request: string(ctx.Response.Header.Peek(headerRequestID)),
 		start:   time.Now(),
 		info:    s.worker.Info(),
+		job:     &job{Options: &api.Options{}}, // until the request is read
 	}
 	c.created = c.start.Unix()
 	handedOver := false
@@ -107,7 +101,7 @@ func (s *Server) complete(ctx *fasthttp.RequestCtx, k *kind) {
 		}
 	}()
 	first, err := c.begin(ctx)
-	if err == nil && !c.streams {
+	if err == nil && !c.job.Stream {
 		err = c.answer(ctx, first)
 	}
 	if err != nil {
@@ -115,7 +109,7 @@ func (s *Server) complete(ctx *fasthttp.RequestCtx, k *kind) {
 		s.fail(ctx, c.reason(err))
 		return
 	}
-	if c.streams {
+	if c.job.Stream {
 		handedOver = true
 		c.answerEvents(ctx, first)
 	}
@@ -132,13 +126,13 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 	if err != nil {
 		return none, err
 	}
+	c.job = j
 	if j.Model != c.info.ID {
 		return none, modelNotFound(j.Model)
 	}
 	if err := checkTokens(c.info.VocabSize, "stop_token_ids", j.StopTokenIDs); err != nil {
 		return none, err
 	}
-	c.streams, c.includeUsage = j.Stream, j.IncludeUsage()
 
 	c.ctx, c.cancel = context.WithCancelCause(c.s.base)
 	c.watch = startWatch(ctx.Conn(), func() { c.cancel(errClientLeft) })
@@ -150,37 +144,52 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 	if err != nil {
 		return none, err
 	}
-	c.generations = make([]generation, 0, len(prompts))
-	for i, tokens := range prompts {
-		if err := c.generate(j, params, tokens); err != nil {
+	c.generations = make([]generation, 0, len(prompts)*j.Choices())
+	for i := range prompts {
+		if err := c.generate(params, &prompts[i]); err != nil {
 			return none, c.tooLong(err, i, len(prompts))
 		}
 	}
-	if len(prompts) > 1 {
+	if len(c.generations) > 1 {
 		c.merge()
 	}
 	return c.next()
 }
 
-// generate starts one generation. Without a seed it gets one at random.
-func (c *completion) generate(j job, params sampler.Params, tokens []int32) error {
+// generate starts the generations of one prompt. Without a seed they get one at
+// random.
+func (c *completion) generate(params sampler.Params, p *prompt) error {
+	j := c.job
 	if j.Seed == nil {
 		params.Seed = rand.Uint64()
 	}
-	stream, err := c.s.worker.Generate(c.ctx, engine.Request{
+	r := engine.Request{
 		ID:        c.request,
-		Tokens:    tokens,
+		Tokens:    p.tokens,
 		MaxTokens: j.limit,
+		N:         j.Choices(),
 		Params:    params,
 		Stop:      j.Stop,
 		StopIDs:   j.StopTokenIDs,
-		IgnoreEOS: j.IgnoreEOS,
-	})
+		// A token that ends a completion has no log-probability in it; who asks
+		// for one token behind the prompt, to drop it, counts on one.
+		IgnoreEOS:      j.IgnoreEOS || j.echo && j.logprobs && j.limit <= 1,
+		Logprobs:       j.logprobs,
+		PromptLogprobs: j.logprobs && j.echo,
+		TopLogprobs:    j.top,
+		Priority:       -int(or(j.Priority, 0)),
+	}
+	if j.nothing {
+		r.MaxTokens = 1 // 0 would be no limit
+	}
+	streams, err := c.s.worker.Generate(c.ctx, r)
 	if err != nil {
 		return err
 	}
-	c.generations = append(c.generations, generation{stream: stream})
-	c.open++
+	for _, s := range streams {
+		c.generations = append(c.generations, generation{stream: s, prompt: p})
+		c.open++
+	}
 	return nil
 }
 
@@ -203,37 +212,6 @@ func element(param string, i, of int) string {
 	return fmt.Sprintf("%s[%d]", param, i)
 }
 
-// merge has a goroutine for each generation send its pieces to merged.
-func (c *completion) merge() {
-	c.merged = make(chan piece)
-	for i := range c.generations {
-		c.readers.Go(func() { c.read(i) })
-	}
-}
-
-// read sends the pieces of one generation until it ends or the context does.
-func (c *completion) read(i int) {
-	p := piece{index: i}
-	send := func() {
-		select {
-		case c.merged <- p:
-		case <-c.ctx.Done():
-			p.err = c.ctx.Err()
-		}
-	}
-	defer func() {
-		if v := recover(); v != nil {
-			c.s.logPanic(c.request, c.kind.route, v)
-			p.err = fmt.Errorf("server: panic: %v", v)
-			send()
-		}
-	}()
-	for p.err == nil && p.Finish == "" {
-		p.Delta, p.err = c.generations[i].stream.Next()
-		send()
-	}
-}
-
 // checkMedia refuses bodies that are declared as something else than JSON by a
 // web page, and compressed ones. A browser asks before it sends JSON to another
 // origin, and this server never agrees; other content types it just sends. A
@@ -250,104 +228,14 @@ func checkMedia(ctx *fasthttp.RequestCtx) error {
 	return nil
 }
 
-// samplerParams fills in OpenAI's defaults.
-func (c *completion) samplerParams(o *api.Options) (sampler.Params, error) {
-	p := sampler.Params{
-		Temperature:       or(o.Temperature, 1),
-		TopP:              or(o.TopP, 1),
-		TopK:              int(max(or(o.TopK, 0), 0)),
-		MinP:              or(o.MinP, 0),
-		RepetitionPenalty: or(o.RepetitionPenalty, 0),
-		FrequencyPenalty:  or(o.FrequencyPenalty, 0),
-		PresencePenalty:   or(o.PresencePenalty, 0),
-		MinTokens:         int(or(o.MinTokens, 0)),
-		Seed:              uint64(or(o.Seed, 0)),
-		BadWords:          c.badWords(o.BadWords),
-	}
-	for _, b := range o.LogitBias {
-		p.LogitBias = append(p.LogitBias, sampler.Bias(b))
-	}
-	if p.TopP == 0 {
-		// The limit of a shrinking nucleus: the likeliest token alone.
-		p.TopP, p.TopK = 1, 1
-	}
-	return p, p.Validate()
-}
-
-// badWords returns the tokens of each word, and those of the word after a space
-// where they begin with another token and are as many, as vLLM does: otherwise
-// the space is a token of its own, and the word's own tokens follow it.
-func (c *completion) badWords(words []string) [][]int32 {
-	var all [][]int32
-	for _, w := range words {
-		w = strings.TrimLeft(w, " ")
-		bare, spaced := c.s.worker.Encode(w, false), c.s.worker.Encode(" "+w, false)
-		all = append(all, bare)
-		if len(bare) > 0 && len(spaced) == len(bare) && spaced[0] != bare[0] {
-			all = append(all, spaced)
-		}
-	}
-	return all
-}
-
-// or returns what v points to, or def if it is nil.
-func or[T any](v *T, def T) T {
-	if v == nil {
-		return def
-	}
-	return *v
-}
-
-// checkTokens refuses tokens that the model does not have.
-func checkTokens(vocabulary int, param string, tokens []int32) error {
-	for i, t := range tokens {
-		if int(t) >= vocabulary {
-			return api.BadRequest(api.CodeInvalidValue, fmt.Sprintf("%s[%d]", param, i), "The token %d does not exist; the model's vocabulary has %d.", t, vocabulary)
-		}
-	}
-	return nil
-}
-
-// next waits for the next piece and keeps the time.
-func (c *completion) next() (piece, error) {
-	var p piece
-	if c.merged == nil {
-		p.Delta, p.err = c.generations[0].stream.Next()
-	} else {
-		select {
-		case p = <-c.merged:
-		case <-c.ctx.Done():
-			p.err = c.ctx.Err()
-		}
-	}
-	if p.err != nil {
-		return p, p.err
-	}
-	now := time.Now()
-	if c.first.IsZero() {
-		c.first = now
-	}
-	g := &c.generations[p.index]
-	if g.last.IsZero() {
-		c.s.metrics.firstToken.Update(now.Sub(c.start).Seconds())
-	} else {
-		c.s.metrics.interToken.Update(now.Sub(g.last).Seconds())
-	}
-	g.last = now
-	if p.Finish != "" {
-		c.finish = p.Finish
-		c.open--
-	}
-	return p, nil
-}
-
 // answer collects the pieces and sends them as one.
 func (c *completion) answer(ctx *fasthttp.RequestCtx, p piece) error {
-	texts := make([][]byte, len(c.generations))
-	reasons := make([]engine.FinishReason, len(c.generations))
+	choices := make([]choice, len(c.generations))
 	for {
-		texts[p.index] = append(texts[p.index], p.Text...)
-		reasons[p.index] = p.Finish
+		to := &choices[p.index]
+		to.text = append(to.text, p.Text...)
+		to.tokens = append(to.tokens, p.tokens...)
+		to.finish = p.Finish
 		if c.open == 0 {
 			break
 		}
@@ -360,7 +248,7 @@ func (c *completion) answer(ctx *fasthttp.RequestCtx, p piece) error {
 			return err
 		}
 	}
-	body, err := json.Marshal(c.kind.whole(c, texts, reasons))
+	body, err := json.Marshal(c.kind.whole(c, choices))
 	if err != nil {
 		return err
 	}
@@ -370,27 +258,6 @@ func (c *completion) answer(ctx *fasthttp.RequestCtx, p piece) error {
 
 // errNoReason says that a worker broke its word.
 var errNoReason = errors.New("server: the worker's stream ended without a reason")
-
-// usage sums what the generations used up to their latest pieces.
-func (c *completion) usage() engine.Usage {
-	var sum engine.Usage
-	for _, g := range c.generations {
-		u := g.stream.Usage()
-		sum.PromptTokens += u.PromptTokens
-		sum.CompletionTokens += u.CompletionTokens
-		sum.CachedTokens += u.CachedTokens
-	}
-	return sum
-}
-
-func usageOf(u engine.Usage) api.Usage {
-	return api.Usage{
-		PromptTokens:        u.PromptTokens,
-		CompletionTokens:    u.CompletionTokens,
-		TotalTokens:         u.PromptTokens + u.CompletionTokens,
-		PromptTokensDetails: api.PromptTokensDetails{CachedTokens: u.CachedTokens},
-	}
-}
 
 // reason returns why the generation ended where err only says that its
 // context did.

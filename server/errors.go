@@ -141,7 +141,7 @@ func (s *Server) logCompletion(c *completion, u engine.Usage) {
 		slog.String("request", c.request),
 		slog.String("route", c.kind.route),
 		slog.Int("choices", len(c.generations)),
-		slog.Bool("stream", c.streams),
+		slog.Bool("stream", c.job.Stream),
 		slog.Int("prompt_tokens", u.PromptTokens),
 		slog.Int("completion_tokens", u.CompletionTokens),
 		slog.Duration("took", time.Since(c.start).Round(time.Microsecond)),

@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/chat"
 	"github.com/holdfast-run/holdfast/engine"
+	"github.com/holdfast-run/holdfast/sampler"
 )
 
 func TestMain(m *testing.M) {
@@ -37,16 +38,16 @@ type fakeWorker struct {
 	encodePanic bool
 	generateErr error
 	readyErr    error
-	pieces      []engine.Delta                        // what each stream has ready at once
-	more        chan engine.Delta                     // what comes after that, if not nil
-	endErr      error                                 // what comes after that
-	panicAt     int                                   // the piece, from 1, instead of which Next panics
-	say         func(r engine.Request) []engine.Delta // what pieces shall be, if not nil
-	bos         bool                                  // texts begin with token 1
-	other       func(r engine.Request) *fakeWorker    // whose stream it shall be, if not nil
-	started     chan *fakeStream                      // gets each stream, if not nil
-	inputs      chan<- engine.Request                 // gets each request, if not nil
-	chats       chan<- chat.Input                     // gets each conversation, if not nil
+	pieces      []engine.Delta                                    // what each stream has ready at once
+	more        chan engine.Delta                                 // what comes after that, if not nil
+	endErr      error                                             // what comes after that
+	panicAt     int                                               // the piece, from 1, instead of which Next panics
+	say         func(r engine.Request, choice int) []engine.Delta // what pieces shall be, if not nil
+	bos         bool                                              // texts begin with token 1
+	other       func(r engine.Request) *fakeWorker                // whose stream it shall be, if not nil
+	started     chan *fakeStream                                  // gets each stream, if not nil
+	inputs      chan<- engine.Request                             // gets each request, if not nil
+	chats       chan<- chat.Input                                 // gets each conversation, if not nil
 }
 
 var hello = []engine.Delta{{Text: "Hel"}, {Text: ""}, {Text: "lo \"you\"\n"}, {Text: "é☺", Finish: engine.FinishStop}}
@@ -89,14 +90,30 @@ func (w *fakeWorker) Decode(tokens []int32) string {
 	return string(text)
 }
 
-func (w *fakeWorker) Generate(ctx context.Context, r engine.Request) (Stream, error) {
+// AppendToken knows the tokens from 90 on as parts of a character.
+func (w *fakeWorker) AppendToken(dst []byte, token int32) []byte {
+	if token >= 90 {
+		return append(dst, "\u263a"[token%3])
+	}
+	return append(dst, byte(token))
+}
+
+func (w *fakeWorker) Generate(ctx context.Context, r engine.Request) ([]Stream, error) {
 	if w.inputs != nil {
 		w.inputs <- r
 	}
 	if w.generateErr != nil {
 		return nil, w.generateErr
 	}
-	s := &fakeStream{w: w, ctx: ctx, pieces: w.pieces, closed: make(chan struct{})}
+	var all []Stream
+	for i := range max(r.N, 1) {
+		all = append(all, w.stream(ctx, r, i))
+	}
+	return all, nil
+}
+
+func (w *fakeWorker) stream(ctx context.Context, r engine.Request, i int) *fakeStream {
+	s := &fakeStream{w: w, ctx: ctx, r: r, pieces: w.pieces, closed: make(chan struct{})}
 	if s.pieces == nil && w.more == nil && w.endErr == nil {
 		s.pieces = hello
 	}
@@ -105,12 +122,12 @@ func (w *fakeWorker) Generate(ctx context.Context, r engine.Request) (Stream, er
 		s.pieces = s.w.pieces
 	}
 	if w.say != nil {
-		s.pieces = w.say(r)
+		s.pieces = w.say(r, i)
 	}
 	if w.started != nil {
 		w.started <- s
 	}
-	return s, nil
+	return s
 }
 
 func (w *fakeWorker) Ready() error { return w.readyErr }
@@ -122,6 +139,7 @@ func (w *fakeWorker) Stats() engine.Stats {
 type fakeStream struct {
 	w      *fakeWorker
 	ctx    context.Context
+	r      engine.Request
 	pieces []engine.Delta
 	given  int
 	once   sync.Once
@@ -152,6 +170,18 @@ func (s *fakeStream) Next() (engine.Delta, error) {
 	}
 }
 
+// Prompt finds the prompt's token i as likely as -i, and next to 1.
+func (s *fakeStream) Prompt() []engine.TokenLogprob {
+	if !s.r.PromptLogprobs || s.given == 0 {
+		return nil
+	}
+	var all []engine.TokenLogprob
+	for i, t := range s.r.Tokens {
+		all = append(all, engine.TokenLogprob{Token: t, Logprob: -float64(i), Top: []sampler.Logprob{{Token: 49, Logprob: -0.5}}[:min(s.r.TopLogprobs, 1)]})
+	}
+	return all
+}
+
 func (s *fakeStream) Usage() engine.Usage {
 	return engine.Usage{PromptTokens: 5, CompletionTokens: 4, CachedTokens: 3}
 }
@@ -166,7 +196,7 @@ type testServer struct {
 	log  *logBuffer
 }
 
-func serve(t *testing.T, w *fakeWorker, change ...func(*Config)) *testServer {
+func serve(t *testing.T, w Worker, change ...func(*Config)) *testServer {
 	t.Helper()
 	logs := &logBuffer{}
 	cfg := Config{Worker: w, Logger: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}

@@ -41,9 +41,13 @@ type Worker interface {
 	// Decode returns the text of tokens of the vocabulary, with the names of
 	// special ones, as valid UTF-8.
 	Decode(tokens []int32) string
-	// Generate queues a request; the caller must Close the stream. The context
-	// ends the generation in whatever phase it is.
-	Generate(ctx context.Context, r engine.Request) (Stream, error)
+	// AppendToken appends the bytes of one token, which need not be UTF-8; those
+	// of a special one are its name.
+	AppendToken(dst []byte, token int32) []byte
+	// Generate queues a request and returns a stream for each of its N
+	// completions, all of which the caller must Close. The context ends them in
+	// whatever phase they are.
+	Generate(ctx context.Context, r engine.Request) ([]Stream, error)
 	Ready() error
 	Stats() engine.Stats
 }
@@ -53,6 +57,9 @@ type Stream interface {
 	// Next blocks for the next piece. After the piece that has Finish set it
 	// returns io.EOF; once the context has ended, an error.
 	Next() (engine.Delta, error)
+	// Prompt returns the log-probabilities of the prompt's tokens, if they were
+	// asked for, once the first piece came. The first token has none.
+	Prompt() []engine.TokenLogprob
 	// Usage counts what was made so far; all of it once Finish was set.
 	Usage() engine.Usage
 	Close()

@@ -82,7 +82,9 @@ func (e *eventStream) fill() (err error) {
 	}()
 	e.buf = e.buf[:0]
 	if e.first != nil {
-		e.buf = e.enc.appendFirst(e.buf)
+		for i := range e.c.generations {
+			e.buf = e.enc.appendFirst(e.buf, i)
+		}
 		e.add(*e.first)
 		e.first = nil
 	}
@@ -112,8 +114,8 @@ func (e *eventStream) fill() (err error) {
 // add appends the events of one piece, and after the last one those that end
 // the stream.
 func (e *eventStream) add(p piece) {
-	if p.Text != "" {
-		e.buf = e.enc.appendText(e.buf, p.index, p.Text)
+	if p.Text != "" || len(p.tokens) > 0 {
+		e.buf = e.enc.appendText(e.buf, p.index, p.Text, e.logprobs(p.tokens))
 	}
 	if p.Finish == "" {
 		return
@@ -122,11 +124,23 @@ func (e *eventStream) add(p piece) {
 	if e.c.open > 0 {
 		return
 	}
-	if e.c.includeUsage {
+	if e.c.job.IncludeUsage() {
 		e.buf = e.enc.appendUsage(e.buf, usageOf(e.c.usage()))
 	}
 	e.buf = append(e.buf, doneEvent...)
 	e.done = true
+}
+
+// logprobs returns what a chunk says of its tokens: nothing, mostly.
+func (e *eventStream) logprobs(tokens []placed) string {
+	if !e.c.job.logprobs {
+		return "null"
+	}
+	text, err := json.Marshal(e.c.kind.logprobs(e.c, tokens))
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return string(text)
 }
 
 // end appends an error and ends the stream.
@@ -148,9 +162,9 @@ const doneEvent = "data: [DONE]\n\n"
 // chunkForm is what the choice of a chunk looks like after its index.
 type chunkForm struct {
 	object string // the chunk's
-	first  string // of the chunk before all pieces; empty for none
+	first  string // of the chunk before all pieces of a choice; empty for none
 	before string // a piece of text
-	after  string // a piece of text
+	after  string // a piece of text, and before its log-probabilities
 	finish string // before the reason in the last chunk of a choice
 }
 
@@ -179,7 +193,7 @@ func newChunkEncoder(c *completion) chunkEncoder {
 	none := len(head)
 	head = append(head, `{"index":`...)
 	tail := "]}\n\n"
-	if c.includeUsage {
+	if c.job.IncludeUsage() {
 		tail = "],\"usage\":null}\n\n"
 	}
 	return chunkEncoder{head, &c.kind.chunks, tail, none}
@@ -192,22 +206,25 @@ func (e *chunkEncoder) appendChoice(b []byte, index int) []byte {
 	return append(b, ',')
 }
 
-// appendFirst appends the chunk before all pieces, if there is one.
-func (e *chunkEncoder) appendFirst(b []byte) []byte {
+// appendFirst appends the chunk before all pieces of a choice, if there is one.
+func (e *chunkEncoder) appendFirst(b []byte, index int) []byte {
 	if e.form.first == "" {
 		return b
 	}
-	b = e.appendChoice(b, 0)
+	b = e.appendChoice(b, index)
 	b = append(b, e.form.first...)
 	return append(b, e.tail...)
 }
 
-// appendText appends a chunk with a piece of a completion.
-func (e *chunkEncoder) appendText(b []byte, index int, text string) []byte {
+// appendText appends a chunk with a piece of a completion and, as JSON, the
+// log-probabilities of its tokens.
+func (e *chunkEncoder) appendText(b []byte, index int, text, logprobs string) []byte {
 	b = e.appendChoice(b, index)
 	b = append(b, e.form.before...)
 	b = appendString(b, text)
 	b = append(b, e.form.after...)
+	b = append(b, logprobs...)
+	b = append(b, `,"finish_reason":null}`...)
 	return append(b, e.tail...)
 }
 

@@ -22,7 +22,7 @@ const (
 )
 
 // numbered says a text of which each prompt's first token is a part.
-func numbered(r engine.Request) []engine.Delta {
+func numbered(r engine.Request, _ int) []engine.Delta {
 	return []engine.Delta{{Text: fmt.Sprint(r.Tokens[0])}, {Text: ""}, {Text: "!", Finish: engine.FinishLength}}
 }
 
@@ -169,7 +169,7 @@ func TestCompletionErrors(t *testing.T) {
 		{"no such token", fakeWorker{}, `{"model":"tiny","prompt":[99,100]}`, 400, api.CodeInvalidValue, "prompt[1]", "vocabulary has 100"},
 		{"no such token in a list", fakeWorker{}, `{"model":"tiny","prompt":[[99],[100]]}`, 400, api.CodeInvalidValue, "prompt[1][0]", "vocabulary has 100"},
 		{"no such stop token", fakeWorker{}, `{"model":"tiny","prompt":"a","stop_token_ids":[100]}`, 400, api.CodeInvalidValue, "stop_token_ids[0]", "vocabulary has 100"},
-		{"echo", fakeWorker{}, `{"model":"tiny","prompt":"a","echo":true}`, 400, api.CodeUnsupportedParameter, "echo", "not supported"},
+		{"suffix", fakeWorker{}, `{"model":"tiny","prompt":"a","suffix":"b"}`, 400, api.CodeUnsupportedParameter, "suffix", "not supported"},
 		{"context", fakeWorker{generateErr: ctxErr}, textPlain, 400, api.CodeContextLength, "prompt", "but the prompt has 600"},
 		{"context of one of two", fakeWorker{generateErr: ctxErr}, two, 400, api.CodeContextLength, "prompt[0]", "asks for 16"},
 		{"busy", fakeWorker{generateErr: engine.ErrBusy}, two, 429, api.CodeRateLimit, "", "retry"},

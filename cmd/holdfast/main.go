@@ -28,6 +28,7 @@ const (
 type cli struct {
 	Serve    serveCmd    `cmd:"" help:"Serve a model over HTTP, as OpenAI's clients expect it."`
 	Run      runCmd      `cmd:"" help:"Talk to a model in the terminal, or have one prompt answered."`
+	Pull     pullCmd     `cmd:"" help:"Fetch a model's file from a hub, resumed and checked."`
 	Tokenize tokenizeCmd `cmd:"" help:"Turn text into token IDs."`
 	Bench    benchCmd    `cmd:"" help:"Measure the speed of a model on this machine."`
 	Doctor   doctorCmd   `cmd:"" help:"Say what this machine offers and what is missing."`

@@ -151,12 +151,20 @@ func trim(err error) string {
 // worker makes of an engine what the server asks for.
 type worker struct{ *engine.Engine }
 
-func (w worker) Generate(ctx context.Context, r engine.Request) (server.Stream, error) {
-	g, err := w.Engine.Generate(ctx, r)
+func (w worker) Generate(ctx context.Context, r engine.Request) ([]server.Stream, error) {
+	all, err := w.GenerateChoices(ctx, r)
 	if err != nil {
-		return nil, err // not a nil *Generation in an interface
+		return nil, err
 	}
-	return g, nil
+	streams := make([]server.Stream, len(all))
+	for i, g := range all {
+		streams[i] = g
+	}
+	return streams, nil
+}
+
+func (w worker) AppendToken(dst []byte, token int32) []byte {
+	return w.Tokenizer().AppendPiece(dst, token)
 }
 
 func (w worker) Encode(text string, begin bool) []int32 {

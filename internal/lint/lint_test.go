@@ -24,6 +24,7 @@ var layers = [][]string{
 	{"kvcache"},
 	{"device"},
 	{"kernels", "weights"},
+	{"bindings"},
 	{"graph", "sampler", "api"},
 	{"internal"},
 }

@@ -1,12 +1,23 @@
 package e2e
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	// As in main_test.go: what the program is built of.
+	_ "github.com/holdfast-run/holdfast/internal/pull"
 )
 
 // TestStartErrors holds that what goes wrong at the start is one line that says
@@ -199,5 +210,59 @@ func TestBench(t *testing.T) {
 	}
 	if out := run(t, "", "bench", "--model", tinyModel, "--prefill", "600"); out.code != 1 || !strings.Contains(out.stderr, "512") {
 		t.Errorf("a prompt longer than the context: exit %d, %q", out.code, out.stderr)
+	}
+}
+
+// TestPull fetches a file from a hub on this machine.
+func TestPull(t *testing.T) {
+	content := []byte(strings.Repeat("weights ", 1000))
+	sum := sha256.Sum256(content)
+	var auth atomic.Value
+	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		auth.Store(r.Header.Get("Authorization"))
+		if r.URL.Path != "/org/model/resolve/main/sub/m.gguf" {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.Header().Set("X-Linked-Etag", `"`+hex.EncodeToString(sum[:])+`"`)
+		w.Header().Set("X-Linked-Size", strconv.Itoa(len(content)))
+		w.Header().Set("ETag", w.Header().Get("X-Linked-Etag"))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	}))
+	defer hub.Close()
+	dir, token := t.TempDir(), filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("hf_secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HF_ENDPOINT", hub.URL)
+	dest := filepath.Join(dir, "new", "m.gguf")
+	for range 2 { // the second finds it there
+		got := run(t, "", "pull", "org/model", "sub/m.gguf", "--dir", filepath.Dir(dest), "--token-file", token)
+		if got.code != 0 || got.stdout != dest+"\n" || got.stderr != "" {
+			t.Fatalf("%+v", got)
+		}
+	}
+	if data, err := os.ReadFile(dest); err != nil || !bytes.Equal(data, content) {
+		t.Errorf("%d bytes, %v", len(data), err)
+	}
+	if auth.Load() != "Bearer hf_secret" {
+		t.Errorf("the hub saw %q", auth.Load())
+	}
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"org/model", "no.gguf"}, 1, "check repository, file and revision"},
+		{[]string{"org/model", "../m.gguf"}, 1, "inside the repository"},
+		{[]string{"org/model"}, 2, "<file>"},
+		{[]string{"org/model", "sub/m.gguf", "--token-file", "/nowhere/token"}, 1, "/nowhere/token"},
+		{[]string{"org/model", "sub/m.gguf", "--token-file", os.DevNull}, 1, "holds no token"},
+		{[]string{"org/model", "sub/m.gguf", "--endpoint", "hub"}, 1, "endpoint"},
+	} {
+		got := run(t, "", append([]string{"pull", "--dir", dir}, c.args...)...)
+		if got.code != c.code || !strings.Contains(got.stderr, c.says) || strings.Count(got.stderr, "\n") != 1 || strings.Contains(got.stderr, "hf_") {
+			t.Errorf("%v: %+v", c.args, got)
+		}
 	}
 }

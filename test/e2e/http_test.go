@@ -321,7 +321,7 @@ func TestErrors(t *testing.T) {
 		{"no such stop token", "POST", "/v1/chat/completions", chatBody(name, "hi", `,"stop_token_ids":[2000000000]`), 400, "invalid_value", "stop_token_ids[0]", "2000000000"},
 		{"no prompt", "POST", "/v1/completions", `{"model":"org/some name"}`, 400, "missing_required_parameter", "prompt", "required"},
 		{"no such token", "POST", "/v1/completions", `{"model":"org/some name","prompt":[[1],[2000000000]]}`, 400, "invalid_value", "prompt[1][0]", "2000000000"},
-		{"echo", "POST", "/v1/completions", `{"model":"org/some name","prompt":"a","echo":true}`, 400, "unsupported_parameter", "echo", "not supported"},
+		{"suffix", "POST", "/v1/completions", `{"model":"org/some name","prompt":"a","suffix":"b"}`, 400, "unsupported_parameter", "suffix", "not supported"},
 		{"long prompt to complete", "POST", "/v1/completions", `{"model":"org/some name","prompt":["a","` + strings.Repeat("long ", 500) + `"]}`, 400, "context_length_exceeded", "prompt[1]", "holds 128 tokens, but the prompt has "},
 		{"nothing to tokenize", "POST", "/tokenize", `{}`, 400, "missing_required_parameter", "prompt", "messages"},
 		{"no such token to detokenize", "POST", "/detokenize", `{"tokens":[1,2000000000]}`, 400, "invalid_value", "tokens[1]", "2000000000"},

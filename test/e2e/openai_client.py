@@ -66,7 +66,7 @@ def fails(kind, code, **changes):
 
 
 assert fails(openai.BadRequestError, "invalid_value", temperature=-1).param == "temperature"
-assert fails(openai.BadRequestError, "unsupported_parameter", n=2).param == "n"
+assert fails(openai.BadRequestError, "unsupported_parameter", store=True).param == "store"
 fails(openai.BadRequestError, "missing_required_parameter", messages=[])
 fails(openai.BadRequestError, "context_length_exceeded", messages=[{"role": "user", "content": "word " * 50000}])
 fails(openai.NotFoundError, "model_not_found", model="no-such-model")
