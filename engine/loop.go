@@ -123,6 +123,7 @@ func (l *loop) submit(all ...*Generation) error {
 // launched before the one before it has landed.
 func (l *loop) run() {
 	defer close(l.done)
+	l.lastNs.Store(time.Now().UnixNano())
 	var under *flight // launched and sampled, not landed
 	for n := 0; ; n++ {
 		if l.receive() {
