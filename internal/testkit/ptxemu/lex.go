@@ -12,7 +12,7 @@ type token struct {
 
 // lex cuts PTX text into tokens. A word runs over letters, digits, _ $ % and
 // dots, and over "::", so that a mnemonic with its modifiers is one token and a
-// label's colon is not part of it.
+// label's colon is not part of it. Directives end at the next dot: .reg.b16 is two.
 func lex(text string) ([]token, error) {
 	var toks []token
 	line := 1
@@ -51,6 +51,9 @@ func lex(text string) ([]token, error) {
 		case isWord(c):
 			start := i
 			for i < len(text) && (isWord(text[i]) || isScope(text, i)) {
+				if text[i] == '.' && i > start && c == '.' {
+					break
+				}
 				if text[i] == ':' {
 					i++
 				}
