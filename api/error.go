@@ -43,6 +43,9 @@ const (
 	CodeTimeout              = "request_timeout"
 	CodeRateLimit            = "rate_limit_exceeded"
 	CodeShuttingDown         = "shutting_down"
+	CodeOverloaded           = "overloaded"
+	CodeDeadline             = "deadline_exceeded"
+	CodeInvalidKey           = "invalid_api_key"
 	CodeDevice               = "device_error"
 	CodeInternal             = "internal_error"
 )

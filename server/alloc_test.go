@@ -24,7 +24,7 @@ func benchStream(tb testing.TB, k *kind) *eventStream {
 		tb.Fatal(err)
 	}
 	c := &completion{s: s, kind: k, id: newID(k.id), info: s.worker.Info(), start: time.Now(), job: &job{Options: &api.Options{}},
-		generations: []generation{{stream: endless{}}}, open: 1}
+		generations: []generation{{stream: endless{}, prompt: &prompt{}}}, open: 1}
 	return &eventStream{c: c, enc: newChunkEncoder(c), extendDeadline: func() error { return nil }}
 }
 

@@ -30,8 +30,13 @@ func readChat(body []byte) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	size := 0
+	for _, m := range req.Messages {
+		size += len(*m.Content)
+	}
 	return &job{
 		Options:  &req.Options,
+		size:     int64(size/bytesPerToken + 1),
 		limit:    req.TokenLimit(),
 		logprobs: req.Logprobs,
 		top:      int(or(req.TopLogprobs, 0)),

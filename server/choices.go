@@ -90,6 +90,7 @@ func (c *completion) next() (piece, error) {
 	g := &c.generations[p.index]
 	begins := g.last.IsZero()
 	if begins {
+		c.dequeue(p.index)
 		c.s.metrics.firstToken.Update(now.Sub(c.start).Seconds())
 	} else {
 		c.s.metrics.interToken.Update(now.Sub(g.last).Seconds())
@@ -101,6 +102,17 @@ func (c *completion) next() (piece, error) {
 	}
 	c.shape(g, &p, begins)
 	return p, nil
+}
+
+// dequeue takes a prompt out of the queue when the first of its completions
+// begins to come.
+func (c *completion) dequeue(i int) {
+	p := c.generations[i].prompt
+	if i > 0 && c.generations[i-1].prompt == p {
+		return
+	}
+	c.s.queue.leave(int64(len(p.tokens)))
+	c.queued -= int64(len(p.tokens))
 }
 
 // shape makes of what the model said what the client asked for: the prompt

@@ -37,11 +37,12 @@ type kind struct {
 // A job is what a request of any kind asks for.
 type job struct {
 	*api.Options
-	limit    int  // most tokens of each completion; 0 for none
-	logprobs bool // of each token,
-	top      int  // and of so many of the likeliest in its place
-	echo     bool // each completion begins with its prompt,
-	nothing  bool // and has nothing else
+	limit    int   // most tokens of each completion; 0 for none
+	logprobs bool  // of each token,
+	top      int   // and of so many of the likeliest in its place
+	echo     bool  // each completion begins with its prompt,
+	nothing  bool  // and has nothing else
+	size     int64 // tokens of all prompts, as far as can be told before tokenising
 	// prompts turns each prompt into tokens.
 	prompts func(c *completion) ([]prompt, error)
 }
@@ -49,21 +50,23 @@ type job struct {
 // completion is one request for completions under way, of one prompt or of
 // several: what begin acquired, close gives back.
 type completion struct {
-	s       *Server
-	kind    *kind
-	id      string // of the answer
-	request string // of the request
-	start   time.Time
-	first   time.Time // when the first piece came
-	info    engine.Info
-	created int64
-	job     *job // what it asks for
+	s         *Server
+	kind      *kind
+	id        string // of the answer
+	request   string // of the request
+	principal string // who sent it
+	start     time.Time
+	first     time.Time // when the first piece came
+	info      engine.Info
+	created   int64
+	job       *job // what it asks for
 
 	ctx         context.Context
 	cancel      context.CancelCauseFunc
 	watch       *watch
 	generations []generation
 	open        int            // generations that have not finished
+	queued      int64          // prompt tokens that the queue counts for it
 	merged      chan piece     // the pieces of several generations; nil for one
 	readers     sync.WaitGroup // what sends to merged
 
@@ -85,13 +88,14 @@ func (s *Server) complete(ctx *fasthttp.RequestCtx, k *kind) {
 		return
 	}
 	c := &completion{
-		s:       s,
-		kind:    k,
-		id:      newID(k.id),
-		request: string(ctx.Response.Header.Peek(headerRequestID)),
-		start:   time.Now(),
-		info:    s.worker.Info(),
-		job:     &job{Options: &api.Options{}}, // until the request is read
+		s:         s,
+		kind:      k,
+		id:        newID(k.id),
+		request:   string(ctx.Response.Header.Peek(headerRequestID)),
+		principal: ctx.UserValue(userPrincipal).(string),
+		start:     time.Now(),
+		info:      s.worker.Info(),
+		job:       &job{Options: &api.Options{}}, // until the request is read
 	}
 	c.created = c.start.Unix()
 	handedOver := false
@@ -134,16 +138,28 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 		return none, err
 	}
 
+	if c.s.keys != nil && or(j.Priority, 0) < 0 {
+		return none, api.BadRequest(api.CodeInvalidValue, "priority", "'priority' must not be negative on a server with API keys: nobody may put themselves before others.")
+	}
+	if !c.s.queue.enter(j.size) {
+		return none, errQueueFull
+	}
+	c.queued = j.size
+
 	c.ctx, c.cancel = context.WithCancelCause(c.s.base)
 	c.watch = startWatch(ctx.Conn(), func() { c.cancel(errClientLeft) })
-	params, err := c.samplerParams(j.Options)
+	var params sampler.Params
+	var prompts []prompt
+	err = c.s.queue.tokenising(c.ctx, func() (err error) {
+		if params, err = c.samplerParams(j.Options); err == nil {
+			prompts, err = j.prompts(c)
+		}
+		return err
+	})
 	if err != nil {
 		return none, err
 	}
-	prompts, err := j.prompts(c)
-	if err != nil {
-		return none, err
-	}
+	c.requeue(prompts)
 	c.generations = make([]generation, 0, len(prompts)*j.Choices())
 	for i := range prompts {
 		if err := c.generate(params, &prompts[i]); err != nil {
@@ -177,7 +193,10 @@ func (c *completion) generate(params sampler.Params, p *prompt) error {
 		Logprobs:       j.logprobs,
 		PromptLogprobs: j.logprobs && j.echo,
 		TopLogprobs:    j.top,
+		Principal:      c.principal,
 		Priority:       -int(or(j.Priority, 0)),
+		QueueTime:      c.s.cfg.MaxQueueTime,
+		Time:           c.s.cfg.MaxTime,
 	}
 	if j.nothing {
 		r.MaxTokens = 1 // 0 would be no limit
@@ -191,6 +210,16 @@ func (c *completion) generate(params sampler.Params, p *prompt) error {
 		c.open++
 	}
 	return nil
+}
+
+// requeue counts the tokens that there are instead of those that were expected.
+func (c *completion) requeue(prompts []prompt) {
+	was := c.queued
+	c.queued = 0
+	for _, p := range prompts {
+		c.queued += int64(len(p.tokens))
+	}
+	c.s.queue.leave(was - c.queued)
 }
 
 // tooLong makes of a ContextLengthError what the client shall be told.
@@ -265,6 +294,12 @@ func (c *completion) reason(err error) error {
 	if c.ctx != nil && c.ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, io.EOF)) {
 		return context.Cause(c.ctx)
 	}
+	if errors.Is(err, engine.ErrTimeout) {
+		if most := c.s.cfg.MaxTime; c.first.IsZero() && (most == 0 || time.Since(c.start) < most) {
+			return errQueueTime
+		}
+		return errTime
+	}
 	return err
 }
 
@@ -285,6 +320,7 @@ func (c *completion) close() {
 		c.cancel(nil)
 	}
 	c.readers.Wait()
+	c.s.queue.leave(c.queued)
 	c.s.gate.leave()
 	c.s.logCompletion(c, c.usage())
 }

@@ -24,7 +24,12 @@ import (
 var (
 	errClientLeft = errors.New("server: the client left")
 	errStopping   = errors.New("server: shutting down")
+	errQueueTime  = errors.New("server: the request waited too long")
+	errTime       = errors.New("server: the request took too long")
 )
+
+// errQueueFull turns a request away before anything is done for it.
+var errQueueFull = fmt.Errorf("server: %w", engine.ErrBusy)
 
 // statusClientLeft is logged and counted for clients that did not wait for
 // their answer; nobody receives it.
@@ -55,6 +60,10 @@ func toAPI(err error, id string) *api.Error {
 		return api.NewError(429, api.TypeRateLimit, api.CodeRateLimit, "The server is at its limit; please retry later.")
 	case errors.Is(err, engine.ErrStopped), errors.Is(err, errStopping):
 		return api.NewError(503, api.TypeServer, api.CodeShuttingDown, "The server is shutting down; please retry.")
+	case errors.Is(err, errQueueTime):
+		return api.NewError(503, api.TypeServer, api.CodeOverloaded, "The server had no room for this request in time; please retry later.")
+	case errors.Is(err, errTime), errors.Is(err, engine.ErrTimeout):
+		return api.NewError(504, api.TypeServer, api.CodeDeadline, "The request took longer than this server allows.")
 	case errors.Is(err, errClientLeft):
 		return api.NewError(statusClientLeft, api.TypeInvalidRequest, api.CodeTimeout, "The client left.")
 	case errors.Is(err, engine.ErrDevice):
@@ -77,7 +86,7 @@ func modelNotFound(id string) *api.Error {
 func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
 	id := string(ctx.Response.Header.Peek(headerRequestID))
 	e := toAPI(err, id)
-	if e.Status >= 500 && e.Status != 503 {
+	if e.Status == 500 {
 		s.log.Error("request failed", "request", id, "error", err)
 	}
 	sendError(ctx, e)
@@ -85,6 +94,8 @@ func (s *Server) fail(ctx *fasthttp.RequestCtx, err error) {
 
 func sendError(ctx *fasthttp.RequestCtx, e *api.Error) {
 	switch e.Status {
+	case 401:
+		ctx.Response.Header.Set("WWW-Authenticate", "Bearer")
 	case 429, 503:
 		ctx.Response.Header.Set("Retry-After", strconv.Itoa(retryAfterSeconds))
 	case statusClientLeft:
@@ -99,11 +110,15 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 		sendError(ctx, api.NewError(status, api.TypeInvalidRequest, code, message))
 	}
 	ctx.Response.Header.Set(headerRequestID, newID("req-"))
+	_, r, _ := s.route(string(ctx.Path()))
+	_, allowed := s.principal(r, &ctx.Request.Header)
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error
 	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge) && !allowed:
+		sendError(ctx, errNoKey())
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		bad(413, api.CodeTooLarge, fmt.Sprintf("The request body is larger than %d bytes.", api.MaxBodyBytes))
+		bad(413, api.CodeTooLarge, fmt.Sprintf("The request body is larger than %d bytes.", max(r.body, noBody)))
 	case errors.As(err, &small):
 		bad(431, api.CodeTooLarge, fmt.Sprintf("The request's headers are larger than %d bytes.", maxHeaderBytes))
 	case errors.As(err, &timeout) && timeout.Timeout():
@@ -146,6 +161,9 @@ func (s *Server) logCompletion(c *completion, u engine.Usage) {
 		slog.Int("completion_tokens", u.CompletionTokens),
 		slog.Duration("took", time.Since(c.start).Round(time.Microsecond)),
 	}
+	if c.principal != "" {
+		attrs = append(attrs, slog.String("principal", c.principal))
+	}
 	if !c.first.IsZero() {
 		attrs = append(attrs, slog.Duration("first_token", c.first.Sub(c.start).Round(time.Microsecond)))
 	}
@@ -165,13 +183,16 @@ func requestID(ctx *fasthttp.RequestCtx) string {
 		return newID("req-")
 	}
 	for _, c := range id {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_', c == '.':
-		default:
+		if !plain(c) {
 			return newID("req-")
 		}
 	}
 	return string(id)
+}
+
+// plain reports whether a byte of a name needs no quoting anywhere.
+func plain(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.'
 }
 
 // newID returns prefix and 96 random bits.

@@ -90,6 +90,8 @@ func (w *fakeWorker) Decode(tokens []int32) string {
 	return string(text)
 }
 
+func (w *fakeWorker) MaxTokenBytes() int { return 2 }
+
 // AppendToken knows the tokens from 90 on as parts of a character.
 func (w *fakeWorker) AppendToken(dst []byte, token int32) []byte {
 	if token >= 90 {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -59,6 +60,47 @@ func TestRoutes(t *testing.T) {
 		}
 		if id := res.Header.Get("X-Request-Id"); !regexp.MustCompile(`^req-[0-9a-f]{24}$`).MatchString(id) {
 			t.Errorf("%s: request ID %q", line, id)
+		}
+	}
+}
+
+// TestRouteWalk has every route decide who may use it and how much may be sent
+// to it, and hold to that.
+func TestRouteWalk(t *testing.T) {
+	s := serve(t, &fakeWorker{}, withKeys(file(t, "keys", keyLine("alice", "good"))))
+	for path, r := range s.routes {
+		if r.access == undecided || r.body <= 0 || r.body > api.MaxBodyBytes || r.method != "GET" && r.method != "POST" {
+			t.Errorf("%s: %+v", path, r)
+		}
+		if path == modelPrefix {
+			path += "tiny"
+		}
+		const limited = "Authorization: Bearer good"
+		for _, c := range []struct {
+			header string
+			length int
+			keyed  int
+			open   int
+		}{
+			{"X-A: b", 0, 401, 0},
+			{"Authorization: Bearer bad", 0, 401, 0},
+			{"X-A: b", r.body + 1, 401, 413},
+			{limited, r.body + 1, 413, 413},
+		} {
+			want := c.keyed
+			if r.access == open {
+				want = c.open
+			}
+			res := s.dial()
+			res.send(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\n%s\r\nContent-Length: %d\r\n\r\n", r.method, path, c.header, c.length))
+			if got := res.receive().StatusCode; got != want && !(want == 0 && got != 401 && got != 413) {
+				t.Errorf("%s with %q and %d bytes: status %d, want %d", path, c.header, c.length, got, want)
+			}
+		}
+		// However the path is written.
+		coded := strings.Replace(path, "e", "%65", 1)
+		if res, _ := s.dial().do(fmt.Sprintf("%s http://y%s?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", r.method, coded)); (res.StatusCode == 401) != (r.access == keyed) {
+			t.Errorf("%s: status %d", coded, res.StatusCode)
 		}
 	}
 }
@@ -134,20 +176,9 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-func TestMaxConns(t *testing.T) {
-	s := serve(t, &fakeWorker{}, func(c *Config) { c.MaxConns = 1 })
-	first := s.dial()
-	first.do(get("/health"))
-	if res := s.dial().receive(); res.StatusCode != 503 {
-		t.Errorf("second connection: status %d", res.StatusCode)
-	}
-	if res, _ := first.do(get("/health")); res.StatusCode != 200 {
-		t.Errorf("first connection: status %d", res.StatusCode)
-	}
-}
-
 func TestConfig(t *testing.T) {
-	for _, c := range []Config{{}, {Worker: &fakeWorker{}, MaxConns: -1}, {Worker: &fakeWorker{}, IdleTimeout: -1}} {
+	for _, c := range []Config{{}, {Worker: &fakeWorker{}, MaxConns: -1}, {Worker: &fakeWorker{}, IdleTimeout: -1},
+		{Worker: &fakeWorker{}, MaxQueuedTokens: -1}, {Worker: &fakeWorker{}, MaxTime: -1}, {Worker: &fakeWorker{}, MaxQueueTime: -1}} {
 		if _, err := New(c); err == nil {
 			t.Errorf("New(%+v) accepts it", c)
 		}

@@ -1,8 +1,8 @@
 // Package server is Holdfast's HTTP surface: OpenAI's chat completions,
 // completions and models, tokens, health and metrics, over one [Worker].
 //
-// A request's life: handle gives it an ID and finds its route; complete
-// (completion.go) decodes it as its kind has it (chat.go, text.go), watches its
+// A request's life: handle (routes.go) gives it an ID, finds its route and asks
+// for its key; complete (completion.go) decodes it as its kind has it (chat.go, text.go), watches its
 // client (watch.go), has the worker encode and generate, and answers in one
 // piece or as a stream of events (sse.go). What goes wrong before the first
 // byte is answered with a status of its own (errors.go); after it, with an
@@ -14,12 +14,11 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -41,6 +40,8 @@ type Worker interface {
 	// Decode returns the text of tokens of the vocabulary, with the names of
 	// special ones, as valid UTF-8.
 	Decode(tokens []int32) string
+	// MaxTokenBytes is the length of the longest token.
+	MaxTokenBytes() int
 	// AppendToken appends the bytes of one token, which need not be UTF-8; those
 	// of a special one are its name.
 	AppendToken(dst []byte, token int32) []byte
@@ -65,72 +66,6 @@ type Stream interface {
 	Close()
 }
 
-// Config configures a Server. The zero value of every field but Worker means
-// its default.
-type Config struct {
-	Worker Worker
-
-	// Version is what GET /version says.
-	Version string
-
-	// Logger receives one record for each completion and each fault. The
-	// default is slog.Default().
-	Logger *slog.Logger
-
-	// MaxConns is the most connections served at once; further ones are
-	// answered 503 and closed. The default is 1024.
-	MaxConns int
-
-	// ReadTimeout bounds how long a client may take to send a request. The
-	// default is 30 s.
-	ReadTimeout time.Duration
-
-	// IdleTimeout is how long a connection may wait for its next request. The
-	// default is 2 min.
-	IdleTimeout time.Duration
-
-	// WriteTimeout bounds one write: an answer in one piece, or one event of a
-	// stream. There is no limit on a whole stream. The default is 30 s.
-	WriteTimeout time.Duration
-
-	// CloseGrace is how long Shutdown waits, once no completion is left, for
-	// connections to end. The default is 2 s.
-	CloseGrace time.Duration
-}
-
-func (c *Config) setDefaults() error {
-	if c.Worker == nil {
-		return errors.New("server: Config.Worker is nil")
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	if c.MaxConns == 0 {
-		c.MaxConns = 1024
-	}
-	if c.MaxConns < 0 {
-		return fmt.Errorf("server: Config.MaxConns is %d", c.MaxConns)
-	}
-	for _, d := range []struct {
-		name string
-		v    *time.Duration
-		def  time.Duration
-	}{
-		{"ReadTimeout", &c.ReadTimeout, 30 * time.Second},
-		{"IdleTimeout", &c.IdleTimeout, 2 * time.Minute},
-		{"WriteTimeout", &c.WriteTimeout, 30 * time.Second},
-		{"CloseGrace", &c.CloseGrace, 2 * time.Second},
-	} {
-		if *d.v == 0 {
-			*d.v = d.def
-		}
-		if *d.v < 0 {
-			return fmt.Errorf("server: Config.%s is %v", d.name, *d.v)
-		}
-	}
-	return nil
-}
-
 // maxHeaderBytes limits a request's first line and headers together.
 const maxHeaderBytes = 16 << 10
 
@@ -144,6 +79,10 @@ type Server struct {
 	routes  map[string]route
 	metrics *serverMetrics
 	gate    gate
+	conns   conns
+	queue   queue
+	keys    *reloaded[*keys]            // nil without keys
+	cert    *reloaded[*tls.Certificate] // nil without TLS
 
 	base context.Context // parent of every request's context
 	stop context.CancelCauseFunc
@@ -154,34 +93,33 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, worker: cfg.Worker, metrics: newMetrics()}
-	s.base, s.stop = context.WithCancelCause(context.Background())
-	s.routes = map[string]route{
-		chatKind.route:  {"POST", s.completions(&chatKind)},
-		textKind.route:  {"POST", s.completions(&textKind)},
-		"/v1/models":    {"GET", s.models},
-		modelPrefix:     {"GET", s.model},
-		"/tokenize":     {"POST", s.tokenize},
-		"/detokenize":   {"POST", s.detokenize},
-		"/version":      {"GET", s.version},
-		"/health":       {"GET", s.health},
-		"/health/ready": {"GET", s.ready},
-		"/metrics":      {"GET", s.writeMetrics},
+	s := &Server{
+		cfg:     cfg,
+		log:     cfg.Logger,
+		worker:  cfg.Worker,
+		metrics: newMetrics(),
+		conns:   newConns(cfg.MaxConns),
+		queue:   newQueue(cfg.MaxQueuedTokens),
 	}
+	if err := s.readFiles(); err != nil {
+		return nil, err
+	}
+	s.base, s.stop = context.WithCancelCause(context.Background())
+	s.routes = s.table()
 	s.http = &fasthttp.Server{
 		Name:               "holdfast",
 		Handler:            s.handle,
 		ErrorHandler:       s.refuse,
 		Logger:             httpLogger{s.log},
-		Concurrency:        cfg.MaxConns,
+		HeaderReceived:     s.limits,
+		ConnState:          s.conns.changed,
+		Concurrency:        2 * cfg.MaxConns, // not to be reached: a closed connection's worker is free a moment later
 		ReadBufferSize:     maxHeaderBytes,
 		MaxRequestBodySize: api.MaxBodyBytes,
 		ReadTimeout:        cfg.ReadTimeout,
 		IdleTimeout:        cfg.IdleTimeout,
 		// A WriteTimeout would be one deadline for a whole stream: each answer
 		// and each event sets its own instead.
-		TCPKeepalive:                 true,
-		TCPKeepalivePeriod:           30 * time.Second,
 		CloseOnShutdown:              true,
 		SecureErrorLogMessage:        true,
 		DisablePreParseMultipartForm: true,
@@ -190,8 +128,40 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// readFiles reads what the configuration keeps in files.
+func (s *Server) readFiles() (err error) {
+	if path := s.cfg.APIKeys; path != "" {
+		if s.keys, err = newReloaded(s.log, func() (*keys, error) { return readKeys(path) }, path); err != nil {
+			return err
+		}
+	}
+	if cert, key := s.cfg.TLSCert, s.cfg.TLSKey; cert != "" {
+		s.cert, err = newReloaded(s.log, func() (*tls.Certificate, error) { return readCert(cert, key) }, cert, key)
+	}
+	return err
+}
+
+// Reload reads the files of keys and certificates again now; that they changed
+// is otherwise noticed within a second. A file that is not valid changes
+// nothing but the log.
+func (s *Server) Reload() {
+	if s.keys != nil {
+		s.keys.reload()
+	}
+	if s.cert != nil {
+		s.cert.reload()
+	}
+}
+
 // Serve accepts connections until Shutdown; then it returns nil.
-func (s *Server) Serve(ln net.Listener) error { return s.http.Serve(ln) }
+func (s *Server) Serve(ln net.Listener) error {
+	ln = s.conns.listener(ln, s.cert == nil)
+	if s.cert != nil {
+		ln = tls.NewListener(ln, tlsConfig(s.cert))
+	}
+	defer s.conns.refusals.Wait()
+	return s.http.Serve(ln)
+}
 
 // Shutdown ends the server in order: readiness fails and new completions are
 // refused while those under way go on; when none is left, or when ctx ends,
@@ -216,55 +186,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return errors.Join(cut, err)
 	}
 	return cut
-}
-
-// A route is one path and the one method that it has; GET stands for HEAD too.
-type route struct {
-	method string
-	serve  fasthttp.RequestHandler
-}
-
-// route finds a path's route, and the name that it has in metrics and logs.
-func (s *Server) route(path string) (name string, r route, found bool) {
-	if id, ok := strings.CutPrefix(path, modelPrefix); ok && id != "" {
-		path = modelPrefix
-	} else if ok {
-		path = ""
-	}
-	if r, found = s.routes[path]; found {
-		return path, r, true
-	}
-	return "other", r, false
-}
-
-// handle is the entry of every request.
-func (s *Server) handle(ctx *fasthttp.RequestCtx) {
-	id := requestID(ctx)
-	path, r, found := s.route(string(ctx.Path()))
-	defer func() {
-		if v := recover(); v != nil {
-			s.logPanic(id, path, v)
-			ctx.Response.Reset()
-			ctx.Response.Header.Set(headerRequestID, id)
-			sendError(ctx, internalError(id))
-		}
-		s.metrics.countRequest(path, ctx.Response.StatusCode())
-		_ = ctx.SetWriteDeadline(time.Now().Add(s.cfg.WriteTimeout))
-	}()
-	ctx.Response.Header.Set(headerRequestID, id)
-	switch method := string(ctx.Method()); {
-	case !found:
-		sendError(ctx, api.NewError(404, api.TypeInvalidRequest, api.CodeNotFound, "There is no such path; completions are at POST /v1/chat/completions."))
-	case method == r.method, method == "HEAD" && r.method == "GET":
-		r.serve(ctx)
-	default:
-		allow := r.method
-		if allow == "GET" {
-			allow = "GET, HEAD"
-		}
-		ctx.Response.Header.Set("Allow", allow)
-		sendError(ctx, api.NewError(405, api.TypeInvalidRequest, api.CodeMethodNotAllowed, "This path takes "+allow+" only."))
-	}
 }
 
 // httpLogger passes on what the HTTP library has to say: faults of

@@ -102,7 +102,7 @@ func (e *eventStream) fill() (err error) {
 			e.c.err = errNoReason
 		}
 		told := toAPI(e.c.err, e.c.request)
-		if told.Status >= 500 && told.Status != 503 {
+		if told.Status == 500 {
 			e.c.s.log.Error("stream failed", "request", e.c.request, "error", e.c.err)
 		}
 		e.end(told)

@@ -26,8 +26,16 @@ func readText(body []byte) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	size := 0
+	for _, text := range req.Prompt.Texts {
+		size += len(text)/bytesPerToken + 1
+	}
+	for _, tokens := range req.Prompt.Tokens {
+		size += len(tokens)
+	}
 	return &job{
 		Options:  &req.Options,
+		size:     int64(size),
 		limit:    req.TokenLimit(),
 		logprobs: req.Logprobs != nil,
 		top:      int(or(req.Logprobs, 0)),
@@ -42,6 +50,9 @@ func (c *completion) encodePrompts(req *api.CompletionRequest) ([]prompt, error)
 	p := &req.Prompt
 	all := make([]prompt, 0, p.Len())
 	for i, text := range p.Texts {
+		if err := c.checkSize(text, element("prompt", i, len(p.Texts))); err != nil {
+			return nil, err
+		}
 		tokens := c.s.worker.Encode(text, or(req.AddSpecialTokens, true))
 		if len(tokens) == 0 {
 			return nil, api.BadRequest(api.CodeInvalidPrompt, element("prompt", i, len(p.Texts)), "The prompt is empty, and no token that begins a text stands before it.")
@@ -59,6 +70,19 @@ func (c *completion) encodePrompts(req *api.CompletionRequest) ([]prompt, error)
 		all = append(all, one)
 	}
 	return all, c.ctx.Err()
+}
+
+// checkSize refuses a text that cannot fit the context, whatever its tokens are.
+func (c *completion) checkSize(text, param string) error {
+	// A tokenizer that composes characters (NFC) leaves a third of a text's
+	// bytes or more.
+	const shrinks = 3
+	if least := len(text) / (shrinks * c.s.worker.MaxTokenBytes()); least+max(c.job.limit, 1) > c.info.ContextLength {
+		return api.BadRequest(api.CodeContextLength, param,
+			"This model's context holds %d tokens, but the prompt has at least %d and the completion asks for %d. Shorten the prompt or the completion.",
+			c.info.ContextLength, least, c.job.limit)
+	}
+	return nil
 }
 
 func wholeText(c *completion, choices []choice) any {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -30,25 +31,38 @@ func (s *Server) tokenized(ctx *fasthttp.RequestCtx) (*api.Tokenized, error) {
 	if req.Model != "" && req.Model != info.ID {
 		return nil, modelNotFound(req.Model)
 	}
-	var tokens []int32
-	if req.Prompt != nil {
-		tokens = s.worker.Encode(*req.Prompt, or(req.AddSpecialTokens, true))
-	} else {
-		in := chatInput(req.Messages, time.Now())
-		in.AddGenerationPrompt = or(req.AddGenerationPrompt, true)
-		if tokens, err = s.worker.EncodeChat(in); err != nil {
-			return nil, err
+	got := &api.Tokenized{MaxModelLen: info.ContextLength}
+	err = s.whileThere(ctx, func() (err error) {
+		if got.Tokens, err = s.encode(req); err != nil || !req.ReturnTokenStrs {
+			return err
 		}
-	}
-	got := &api.Tokenized{Count: len(tokens), MaxModelLen: info.ContextLength, Tokens: tokens}
-	if req.ReturnTokenStrs {
-		texts := make([]string, len(tokens))
-		for i := range tokens {
-			texts[i] = s.worker.Decode(tokens[i : i+1])
+		texts := make([]string, len(got.Tokens))
+		for i := range texts {
+			texts[i] = s.worker.Decode(got.Tokens[i : i+1])
 		}
 		got.TokenStrs = &texts
+		return nil
+	})
+	got.Count = len(got.Tokens)
+	return got, err
+}
+
+func (s *Server) encode(req *api.TokenizeRequest) ([]int32, error) {
+	if req.Prompt != nil {
+		return s.worker.Encode(*req.Prompt, or(req.AddSpecialTokens, true)), nil
 	}
-	return got, nil
+	in := chatInput(req.Messages, time.Now())
+	in.AddGenerationPrompt = or(req.AddGenerationPrompt, true)
+	return s.worker.EncodeChat(in)
+}
+
+// whileThere runs f when it is its turn, unless the client has left by then.
+func (s *Server) whileThere(ctx *fasthttp.RequestCtx, f func() error) error {
+	base, cancel := context.WithCancelCause(s.base)
+	defer cancel(nil)
+	w := startWatch(ctx.Conn(), func() { cancel(errClientLeft) })
+	defer w.stop()
+	return s.queue.tokenising(base, f)
 }
 
 // detokenize serves POST /detokenize.
@@ -76,7 +90,12 @@ func (s *Server) detokenized(ctx *fasthttp.RequestCtx) (*api.Detokenized, error)
 	if err := checkTokens(info.VocabSize, "tokens", req.Tokens); err != nil {
 		return nil, err
 	}
-	return &api.Detokenized{Prompt: s.worker.Decode(req.Tokens)}, nil
+	got := &api.Detokenized{}
+	err = s.whileThere(ctx, func() error {
+		got.Prompt = s.worker.Decode(req.Tokens)
+		return nil
+	})
+	return got, err
 }
 
 // version serves GET /version.

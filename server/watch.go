@@ -26,7 +26,15 @@ type watch struct {
 // connection without a socket is not watched.
 func startWatch(conn net.Conn, gone func()) *watch {
 	w := &watch{conn: conn}
-	sc, ok := conn.(syscall.Conn)
+	below := conn
+	for {
+		under, ok := below.(interface{ NetConn() net.Conn }) // of TLS
+		if !ok {
+			break
+		}
+		below = under.NetConn()
+	}
+	sc, ok := below.(syscall.Conn)
 	if !ok {
 		return w
 	}

@@ -6,15 +6,47 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
+
+	"github.com/holdfast-run/holdfast/bindings/internal/fakelib"
 )
 
-// An argument that a call must make: a number, or one of these.
+// fake stands where the driver is.
+var fake = fakelib.New(funcs)
+
+// recorded returns a driver whose library is the fake: version 13.0, and failing
+// calls are named.
+func recorded(t *testing.T) *Driver {
+	t.Helper()
+	fake.Reset()
+	fake.Respond["cuDriverGetVersion"] = func(args []uintptr) { fakelib.Write(args[0], int32(13000)) }
+	d, err := New(fake.Symbols)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake.Calls = nil
+	return d
+}
+
+// fail makes all calls fail with a code, which gets a name.
+func fail(code Code, name string) {
+	text := fakelib.CString(name)
+	fake.Result = int32(code)
+	fake.Results["cuGetErrorName"] = 0
+	fake.Respond["cuGetErrorName"] = func(args []uintptr) {
+		if Code(args[0]) == code {
+			fakelib.Write(args[1], text)
+		}
+	}
+}
+
 type (
-	out4  uint32 // a pointer to 4 bytes that get this value
-	out8  uint64 // a pointer to 8 bytes that get this value
-	text  string // a pointer to these bytes and a zero
-	lent  []byte // this memory's address
-	given struct{}
+	out4  = fakelib.Out4
+	out8  = fakelib.Out8
+	fill  = fakelib.Fill
+	text  = fakelib.Text
+	lent  = fakelib.Bytes
+	given = fakelib.Given
+	list  = []any
 )
 
 // TestCalls calls every method once against the recorder: the function, every
@@ -38,29 +70,22 @@ func TestCalls(t *testing.T) {
 	check := func(symbol string, args []any, call func(d *Driver) string, want string) {
 		t.Helper()
 		called[symbol] = true
-		d, r := record(t)
-		r.respond[symbol] = func(got []uintptr) { compare(t, symbol, got, args) }
-		if got := call(d); got != want {
-			t.Errorf("%s returned %s, not %s", symbol, got, want)
-		}
-		if len(r.calls) != 1 || r.calls[0].symbol != symbol {
-			t.Errorf("%s called %v", symbol, r.calls)
-		}
-		r.code, r.names = 719, map[Code]string{719: "CUDA_ERROR_LAUNCH_FAILED"}
+		d := recorded(t)
+		fake.Expect(t, symbol, args, func() string { return call(d) }, want)
+		fail(LaunchFailed, "CUDA_ERROR_LAUNCH_FAILED")
 		if got := call(d); !strings.Contains(got, "cuda: "+symbol+": CUDA_ERROR_LAUNCH_FAILED (719)") {
 			t.Errorf("a failed %s returned %s", symbol, got)
 		}
 	}
-	type list = []any
 
 	check("cuInit", list{0}, func(d *Driver) string { return fmt.Sprint(d.Init()) }, "<nil>")
 	check("cuDriverGetVersion", list{out4(13010)}, func(d *Driver) string { return fmt.Sprint(d.DriverGetVersion()) }, "13010 <nil>")
 
 	check("cuDeviceGetCount", list{out4(8)}, func(d *Driver) string { return fmt.Sprint(d.DeviceGetCount()) }, "8 <nil>")
 	check("cuDeviceGet", list{out4(5), 3}, func(d *Driver) string { return fmt.Sprint(d.DeviceGet(3)) }, "5 <nil>")
-	check("cuDeviceGetName", list{text("H100"), 256, 5}, func(d *Driver) string { return fmt.Sprint(d.DeviceGetName(5)) }, "H100<nil>")
-	check("cuDeviceGetPCIBusId", list{text("0000:1b:00.0"), 256, 5}, func(d *Driver) string { return fmt.Sprint(d.DeviceGetPCIBusID(5)) }, "0000:1b:00.0<nil>")
-	check("cuDeviceGetUuid_v2", list{text("ABCDEFGHIJKLMNO"), 5}, func(d *Driver) string { return fmt.Sprint(d.DeviceGetUUID(5)) },
+	check("cuDeviceGetName", list{fill("H100"), 256, 5}, func(d *Driver) string { return fmt.Sprint(d.DeviceGetName(5)) }, "H100<nil>")
+	check("cuDeviceGetPCIBusId", list{fill("0000:1b:00.0"), 256, 5}, func(d *Driver) string { return fmt.Sprint(d.DeviceGetPCIBusID(5)) }, "0000:1b:00.0<nil>")
+	check("cuDeviceGetUuid_v2", list{fill("ABCDEFGHIJKLMNO"), 5}, func(d *Driver) string { return fmt.Sprint(d.DeviceGetUUID(5)) },
 		"GPU-41424344-4546-4748-494a-4b4c4d4e4f00<nil>")
 	check("cuDeviceTotalMem_v2", list{out8(n), 5}, func(d *Driver) string { return fmt.Sprint(d.DeviceTotalMem(5)) }, "21474836480 <nil>")
 	check("cuDeviceGetAttribute", list{out4(132), 16, 5}, func(d *Driver) string { return fmt.Sprint(d.DeviceGetAttribute(MultiprocessorCount, 5)) }, "132 <nil>")
@@ -116,10 +141,10 @@ func TestCalls(t *testing.T) {
 	check("cuEventElapsedTime", list{out4(0x3fc00000), e, e + 1}, func(d *Driver) string { return fmt.Sprint(d.EventElapsedTime(e, e+1)) }, "1.5 <nil>")
 
 	check("cuModuleLoadData", list{out8(m), lent(host)}, func(d *Driver) string { return fmt.Sprint(d.ModuleLoadData(host)) }, fmt.Sprint(uint64(m), " <nil>"))
-	check("cuModuleLoadDataEx", list{out8(m), text(".version 8.0\x00"), 2, given{}, given{}}, func(d *Driver) string { return fmt.Sprint(d.ModuleLoadPTX([]byte(".version 8.0"))) }, fmt.Sprint(uint64(m), " <nil>"))
+	check("cuModuleLoadDataEx", list{out8(m), text(".version 8.0"), 2, given{}, given{}}, func(d *Driver) string { return fmt.Sprint(d.ModuleLoadPTX([]byte(".version 8.0"))) }, fmt.Sprint(uint64(m), " <nil>"))
 	check("cuModuleUnload", list{m}, func(d *Driver) string { return fmt.Sprint(d.ModuleUnload(m)) }, "<nil>")
-	check("cuModuleGetFunction", list{out8(f), m, text("rows\x00")}, func(d *Driver) string { return fmt.Sprint(d.ModuleGetFunction(m, "rows")) }, fmt.Sprint(uint64(f), " <nil>"))
-	check("cuModuleGetGlobal_v2", list{out8(p), out8(n), m, text("table\x00")}, func(d *Driver) string { return fmt.Sprint(d.ModuleGetGlobal(m, "table")) }, fmt.Sprint(uint64(p), " 21474836480 <nil>"))
+	check("cuModuleGetFunction", list{out8(f), m, text("rows")}, func(d *Driver) string { return fmt.Sprint(d.ModuleGetFunction(m, "rows")) }, fmt.Sprint(uint64(f), " <nil>"))
+	check("cuModuleGetGlobal_v2", list{out8(p), out8(n), m, text("table")}, func(d *Driver) string { return fmt.Sprint(d.ModuleGetGlobal(m, "table")) }, fmt.Sprint(uint64(p), " 21474836480 <nil>"))
 	check("cuFuncLoad", list{f}, func(d *Driver) string { return fmt.Sprint(d.FuncLoad(f)) }, "<nil>")
 	check("cuFuncGetAttribute", list{out4(40), 4, f}, func(d *Driver) string { return fmt.Sprint(d.FuncGetAttribute(FuncNumRegs, f)) }, "40 <nil>")
 	check("cuFuncSetAttribute", list{f, 9, -1}, func(d *Driver) string { return fmt.Sprint(d.FuncSetAttribute(f, FuncPreferredSharedPercent, -1)) }, "<nil>")
@@ -140,7 +165,7 @@ func TestCalls(t *testing.T) {
 	check("cuGraphDestroy", list{g}, func(d *Driver) string { return fmt.Sprint(d.GraphDestroy(g)) }, "<nil>")
 	check("cuGraphGetNodes", list{g, 0, out8(0)}, func(d *Driver) string { return fmt.Sprint(d.GraphGetNodes(g)) }, "[] <nil>")
 	check("cuGraphNodeGetType", list{g, out4(2)}, func(d *Driver) string { return fmt.Sprint(d.GraphNodeGetType(GraphNode(g))) }, "2 <nil>")
-	check("cuGraphDebugDotPrint", list{g, text("a.dot\x00"), 1}, func(d *Driver) string { return fmt.Sprint(d.GraphDebugDotPrint(g, "a.dot")) }, "<nil>")
+	check("cuGraphDebugDotPrint", list{g, text("a.dot"), 1}, func(d *Driver) string { return fmt.Sprint(d.GraphDebugDotPrint(g, "a.dot")) }, "<nil>")
 
 	l := Launch{Grid: Dim{1, 2, 3}, Block: Dim{4, 5, 6}, SharedBytes: 7, Stream: s}
 	check("cuLaunchKernel", list{f, 1, 2, 3, 4, 5, 6, 7, s, 0, given{}}, func(d *Driver) string { return fmt.Sprint(d.LaunchKernel(f, l, host)) }, "<nil>")
@@ -155,84 +180,24 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-// compare holds a call's arguments against what the test wants, and writes
-// results where it says so.
-func compare(t *testing.T, symbol string, got []uintptr, want []any) {
-	var letters string
-	for _, f := range funcs {
-		if f.Symbol == symbol {
-			letters = f.Args
-		}
-	}
-	if len(got) != len(want) {
-		t.Fatalf("%s has %d arguments, the test wants %d", symbol, len(got), len(want))
-	}
-	for i, w := range want {
-		g := uint64(got[i])
-		var number uint64
-		switch w := w.(type) {
-		case out4:
-			write(got[i], uint32(w))
-			continue
-		case out8:
-			write(got[i], uint64(w))
-			continue
-		case given:
-			if g == 0 {
-				t.Errorf("%s: argument %d is a null pointer", symbol, i)
-			}
-			continue
-		case text:
-			if strings.HasSuffix(string(w), "\x00") { // an input
-				if s := unsafe.String((*byte)(at(got[i])), len(w)); s != string(w) {
-					t.Errorf("%s: argument %d points to %q", symbol, i, s)
-				}
-			} else {
-				copy(unsafe.Slice((*byte)(at(got[i])), len(w)+1), string(w)+"\x00")
-			}
-			continue
-		case lent:
-			number = uint64(uintptr(unsafe.Pointer(&w[0])))
-		case int:
-			number = uint64(w)
-		case uint32:
-			number = uint64(w)
-		case uint64:
-			number = w
-		case DevicePtr:
-			number = uint64(w)
-		default:
-			if _, err := fmt.Sscan(fmt.Sprint(w), &number); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if letters[i] == 'i' || letters[i] == 'u' {
-			g, number = uint64(uint32(g)), uint64(uint32(number))
-		}
-		if g != number {
-			t.Errorf("%s: argument %d is %#x, not %#x", symbol, i, g, number)
-		}
-	}
-}
-
 // TestPackedLaunch looks at the structs that a launch hands over.
 func TestPackedLaunch(t *testing.T) {
-	d, r := record(t)
+	d := recorded(t)
 	params := []byte{1, 2, 3, 4, 5, 6, 7, 8, 9}
 	extra := func(address uintptr) {
-		a := read[[5]uint64](address)
-		if a[0] != 1 || a[2] != 2 || a[4] != 0 || read[uint64](uintptr(a[3])) != 9 {
+		a := fakelib.Read[[5]uint64](address)
+		if a[0] != 1 || a[2] != 2 || a[4] != 0 || fakelib.Read[uint64](uintptr(a[3])) != 9 {
 			t.Errorf("the array of parameters is %v", a)
 		}
-		if got := read[[9]byte](uintptr(a[1])); string(got[:]) != string(params) {
+		if got := fakelib.Read[[9]byte](uintptr(a[1])); string(got[:]) != string(params) {
 			t.Errorf("the parameters are %v", got)
 		}
 	}
-	r.respond["cuLaunchKernel"] = func(args []uintptr) { extra(args[10]) }
-	r.respond["cuLaunchKernelEx"] = func(args []uintptr) {
+	fake.Respond["cuLaunchKernel"] = func(args []uintptr) { extra(args[10]) }
+	fake.Respond["cuLaunchKernelEx"] = func(args []uintptr) {
 		extra(args[3])
-		c := read[launchConfig](args[0])
-		a := read[launchAttribute](c.Attributes)
+		c := fakelib.Read[launchConfig](args[0])
+		a := fakelib.Read[launchAttribute](c.Attributes)
 		if c.NumAttributes != 1 || a.ID != programmaticStreamSerialization || a.Value != [8]uint64{1} {
 			t.Errorf("the attributes are %+v of %+v", a, c)
 		}
@@ -245,19 +210,19 @@ func TestPackedLaunch(t *testing.T) {
 		t.Error(err)
 	}
 	l.Programmatic = true
-	if err := d.LaunchKernel(9, l, params); err != nil || len(r.calls) != 2 {
-		t.Error(err, r.calls)
+	if err := d.LaunchKernel(9, l, params); err != nil || len(fake.Calls) != 2 {
+		t.Error(err, fake.Calls)
 	}
 }
 
 // TestExchangeCaptureMode: the word that gets the old mode brings the new one.
 func TestExchangeCaptureMode(t *testing.T) {
-	d, r := record(t)
-	r.respond["cuThreadExchangeStreamCaptureMode"] = func(args []uintptr) {
-		if mode := read[CaptureMode](args[0]); mode != CaptureRelaxed {
+	d := recorded(t)
+	fake.Respond["cuThreadExchangeStreamCaptureMode"] = func(args []uintptr) {
+		if mode := fakelib.Read[CaptureMode](args[0]); mode != CaptureRelaxed {
 			t.Errorf("the new mode is %d", mode)
 		}
-		write(args[0], CaptureThreadLocal)
+		fakelib.Write(args[0], CaptureThreadLocal)
 	}
 	if old, err := d.ThreadExchangeStreamCaptureMode(CaptureRelaxed); old != CaptureThreadLocal || err != nil {
 		t.Error(old, err)
@@ -265,34 +230,34 @@ func TestExchangeCaptureMode(t *testing.T) {
 }
 
 func TestMemcpyBatch(t *testing.T) {
-	d, r := record(t)
+	d := recorded(t)
 	dsts, srcs, sizes := []DevicePtr{10, 20, 30}, []DevicePtr{40, 50, 60}, []uint64{7, 8, 9}
-	r.respond["cuMemcpyBatchAsync_v2"] = func(args []uintptr) {
-		if read[[3]DevicePtr](args[0]) != [3]DevicePtr(dsts) || read[[3]DevicePtr](args[1]) != [3]DevicePtr(srcs) ||
-			read[[3]uint64](args[2]) != [3]uint64(sizes) {
+	fake.Respond["cuMemcpyBatchAsync_v2"] = func(args []uintptr) {
+		if fakelib.Read[[3]DevicePtr](args[0]) != [3]DevicePtr(dsts) || fakelib.Read[[3]DevicePtr](args[1]) != [3]DevicePtr(srcs) ||
+			fakelib.Read[[3]uint64](args[2]) != [3]uint64(sizes) {
 			t.Error("the arrays are not those given")
 		}
-		if a := read[copyAttributes](args[4]); a != (copyAttributes{SrcAccessOrder: 3, Flags: 1}) {
+		if a := fakelib.Read[copyAttributes](args[4]); a != (copyAttributes{SrcAccessOrder: 3, Flags: 1}) {
 			t.Errorf("the attributes are %+v", a)
 		}
-		if first := read[uint64](args[5]); first != 0 {
+		if first := fakelib.Read[uint64](args[5]); first != 0 {
 			t.Errorf("the attributes hold from copy %d", first)
 		}
 	}
 	if err := d.MemcpyBatchAsync(dsts, srcs, sizes, AccessAny, 1); err != nil || !d.HasMemcpyBatch() {
 		t.Error(err)
 	}
-	if err := d.MemcpyBatchAsync(nil, nil, nil, AccessAny, 1); err != nil || len(r.calls) != 1 {
+	if err := d.MemcpyBatchAsync(nil, nil, nil, AccessAny, 1); err != nil || len(fake.Calls) != 1 {
 		t.Error("an empty batch was passed on", err)
 	}
-	if err := d.MemcpyBatchAsync(dsts, srcs[:2], sizes, AccessAny, 1); err == nil || len(r.calls) != 1 {
+	if err := d.MemcpyBatchAsync(dsts, srcs[:2], sizes, AccessAny, 1); err == nil || len(fake.Calls) != 1 {
 		t.Error("a batch of unequal lists was passed on")
 	}
 }
 
 func TestQueriesThatAreNotReady(t *testing.T) {
-	d, r := record(t)
-	r.code = NotReady
+	d := recorded(t)
+	fail(NotReady, "CUDA_ERROR_NOT_READY")
 	if done, err := d.EventQuery(1); done || err != nil {
 		t.Error(done, err)
 	}
@@ -305,17 +270,17 @@ func TestQueriesThatAreNotReady(t *testing.T) {
 }
 
 func TestModuleLoadPTXError(t *testing.T) {
-	d, r := record(t)
-	r.code, r.names = InvalidPTX, map[Code]string{InvalidPTX: "CUDA_ERROR_INVALID_PTX"}
-	r.respond["cuModuleLoadDataEx"] = func(args []uintptr) {
-		if read[[2]uint32](args[3]) != [2]uint32{5, 6} {
+	d := recorded(t)
+	fail(InvalidPTX, "CUDA_ERROR_INVALID_PTX")
+	fake.Respond["cuModuleLoadDataEx"] = func(args []uintptr) {
+		if fakelib.Read[[2]uint32](args[3]) != [2]uint32{5, 6} {
 			t.Error("the options are not the error log")
 		}
-		values := read[[2]uintptr](args[4])
+		values := fakelib.Read[[2]uintptr](args[4])
 		if values[1] != maxJITLog {
 			t.Errorf("the log has %d bytes", values[1])
 		}
-		copy(unsafe.Slice((*byte)(at(values[0])), maxJITLog), "ptxas: line 3: unknown\n\x00")
+		fakelib.Write(values[0], [24]byte([]byte("ptxas: line 3: unknown\n\x00")))
 	}
 	_, err := d.ModuleLoadPTX([]byte(".version"))
 	if !errors.Is(err, InvalidPTX) || !strings.HasSuffix(err.Error(), "ptxas: line 3: unknown") {
@@ -324,13 +289,13 @@ func TestModuleLoadPTXError(t *testing.T) {
 }
 
 func TestGraphGetNodes(t *testing.T) {
-	d, r := record(t)
+	d := recorded(t)
 	count := uint64(2)
-	r.respond["cuGraphGetNodes"] = func(args []uintptr) {
+	fake.Respond["cuGraphGetNodes"] = func(args []uintptr) {
 		if args[1] != 0 {
-			write(args[1], [2]GraphNode{11, 22})
+			fakelib.Write(args[1], [2]GraphNode{11, 22})
 		}
-		write(args[2], count)
+		fakelib.Write(args[2], count)
 	}
 	if nodes, err := d.GraphGetNodes(5); err != nil || fmt.Sprint(nodes) != "[11 22]" {
 		t.Error(nodes, err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/bindings/dynload"
+	"github.com/holdfast-run/holdfast/bindings/internal/fakelib"
 )
 
 func TestOpenWithoutDriver(t *testing.T) {
@@ -54,15 +55,15 @@ func TestOpenHere(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	_, r := record(t)
-	r.respond["cuDriverGetVersion"] = func(args []uintptr) { write(args[0], int32(11080)) }
-	_, err := New(symbols())
+	recorded(t)
+	fake.Respond["cuDriverGetVersion"] = func(args []uintptr) { fakelib.Write(args[0], int32(11080)) }
+	_, err := New(fake.Symbols)
 	if !errors.Is(err, ErrNoDriver) || !strings.Contains(err.Error(), "CUDA 11.8, 12.0 is the least") {
 		t.Error(err)
 	}
 
-	record(t)
-	s := maps.Clone(symbols())
+	recorded(t)
+	s := maps.Clone(fake.Symbols)
 	delete(s, "cuGraphLaunch")
 	var symbol *dynload.MissingSymbolError
 	if _, err = New(s); !errors.Is(err, ErrNoDriver) || !errors.As(err, &symbol) || symbol.Symbol != "cuGraphLaunch" {
@@ -73,8 +74,8 @@ func TestNewRefuses(t *testing.T) {
 // TestOptional: without a function that may be missing the driver works, and the
 // method says what is missing.
 func TestOptional(t *testing.T) {
-	record(t)
-	s := maps.Clone(symbols())
+	recorded(t)
+	s := maps.Clone(fake.Symbols)
 	delete(s, "cuMemcpyBatchAsync_v2")
 	d, err := New(s)
 	if err != nil {
@@ -88,22 +89,21 @@ func TestOptional(t *testing.T) {
 }
 
 func TestInitRemedies(t *testing.T) {
-	d, r := record(t)
-	r.names = map[Code]string{NoDevice: "CUDA_ERROR_NO_DEVICE", OutOfMemory: "CUDA_ERROR_OUT_OF_MEMORY"}
-	r.code = NoDevice
+	d := recorded(t)
+	fail(NoDevice, "CUDA_ERROR_NO_DEVICE")
 	err := d.Init()
 	if !errors.Is(err, NoDevice) || !strings.Contains(err.Error(), "CUDA_ERROR_NO_DEVICE (100); no GPU is visible") {
 		t.Error(err)
 	}
-	r.code = OutOfMemory
+	fail(OutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY")
 	if err = d.Init(); !errors.Is(err, OutOfMemory) || errors.Is(err, NoDevice) || !strings.HasSuffix(err.Error(), "(2)") {
 		t.Error(err)
 	}
 }
 
 func TestErrors(t *testing.T) {
-	d, r := record(t)
-	r.code, r.names = OutOfMemory, map[Code]string{OutOfMemory: "CUDA_ERROR_OUT_OF_MEMORY"}
+	d := recorded(t)
+	fail(OutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY")
 	_, err := d.MemAlloc(1)
 	var e *Error
 	if !errors.As(err, &e) || *e != (Error{Code: OutOfMemory, Name: "CUDA_ERROR_OUT_OF_MEMORY", Call: "cuMemAlloc_v2"}) {
@@ -120,19 +120,19 @@ func TestErrors(t *testing.T) {
 }
 
 func TestDeviceInfo(t *testing.T) {
-	d, r := record(t)
+	d := recorded(t)
 	text := func(s string) func([]uintptr) {
 		return func(args []uintptr) {
 			for i := range len(s) {
-				write(args[0]+uintptr(i), s[i])
+				fakelib.Write(args[0]+uintptr(i), s[i])
 			}
 		}
 	}
-	r.respond["cuDeviceGet"] = func(args []uintptr) { write(args[0], int32(args[1])+40) }
-	r.respond["cuDeviceGetName"] = text("NVIDIA H100\x00")
-	r.respond["cuDeviceGetPCIBusId"] = text("0000:1b:00.0\x00")
-	r.respond["cuDeviceTotalMem_v2"] = func(args []uintptr) { write(args[0], uint64(80<<30)) }
-	r.respond["cuDeviceGetAttribute"] = func(args []uintptr) { write(args[0], int32(args[1])*10) }
+	fake.Respond["cuDeviceGet"] = func(args []uintptr) { fakelib.Write(args[0], int32(args[1])+40) }
+	fake.Respond["cuDeviceGetName"] = text("NVIDIA H100\x00")
+	fake.Respond["cuDeviceGetPCIBusId"] = text("0000:1b:00.0\x00")
+	fake.Respond["cuDeviceTotalMem_v2"] = func(args []uintptr) { fakelib.Write(args[0], uint64(80<<30)) }
+	fake.Respond["cuDeviceGetAttribute"] = func(args []uintptr) { fakelib.Write(args[0], int32(args[1])*10) }
 	info, err := d.DeviceInfo(2)
 	if err != nil {
 		t.Fatal(err)
@@ -161,11 +161,11 @@ var (
 		if flags != 0 {
 			return uintptr(InvalidValue)
 		}
-		write(out, address)
+		fakelib.Write(out, address)
 		return 0
 	})
 	fakeVersion = dynload.NewCallback(func(out uintptr) uintptr {
-		write(out, procAddress.version)
+		fakelib.Write(out, procAddress.version)
 		return 0
 	})
 )

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -61,15 +60,7 @@ func TestSuffixes(t *testing.T) {
 // TestConstants holds every number that this package declares against cuda.h.
 func TestConstants(t *testing.T) {
 	h := cheader.Read(t, "cuda.h")
-	f := func(name string, got int64) {
-		t.Helper()
-		want, ok := h.Const(name)
-		if !ok {
-			t.Errorf("cuda.h has no %s", name)
-		} else if got != want {
-			t.Errorf("%s is %d, not %d", name, want, got)
-		}
-	}
+	all := map[string]int64{}
 	for name, c := range map[string]Code{
 		"CUDA_SUCCESS": Success, "CUDA_ERROR_INVALID_VALUE": InvalidValue, "CUDA_ERROR_OUT_OF_MEMORY": OutOfMemory,
 		"CUDA_ERROR_NOT_INITIALIZED": NotInitialized, "CUDA_ERROR_DEINITIALIZED": Deinitialized,
@@ -93,7 +84,7 @@ func TestConstants(t *testing.T) {
 		"CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD": StreamCaptureWrongThread, "CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE": GraphExecUpdateFailure,
 		"CUDA_ERROR_UNKNOWN": Unknown,
 	} {
-		f(name, int64(c))
+		all[name] = int64(c)
 	}
 	for name, a := range map[string]Attribute{
 		"MAX_THREADS_PER_BLOCK": MaxThreadsPerBlock, "WARP_SIZE": WarpSize, "CLOCK_RATE": ClockRate,
@@ -107,7 +98,7 @@ func TestConstants(t *testing.T) {
 		"MAX_SHARED_MEMORY_PER_BLOCK_OPTIN": MaxSharedPerBlockOptin, "MAX_BLOCKS_PER_MULTIPROCESSOR": MaxBlocksPerMultiprocessor,
 		"RESERVED_SHARED_MEMORY_PER_BLOCK": ReservedSharedPerBlock, "HOST_NUMA_ID": HostNUMAID,
 	} {
-		f("CU_DEVICE_ATTRIBUTE_"+name, int64(a))
+		all["CU_DEVICE_ATTRIBUTE_"+name] = int64(a)
 	}
 	for name, a := range map[string]FunctionAttribute{
 		"MAX_THREADS_PER_BLOCK": FuncMaxThreadsPerBlock, "SHARED_SIZE_BYTES": FuncSharedSizeBytes,
@@ -115,9 +106,10 @@ func TestConstants(t *testing.T) {
 		"PTX_VERSION": FuncPTXVersion, "BINARY_VERSION": FuncBinaryVersion,
 		"MAX_DYNAMIC_SHARED_SIZE_BYTES": FuncMaxDynamicSharedBytes, "PREFERRED_SHARED_MEMORY_CARVEOUT": FuncPreferredSharedPercent,
 	} {
-		f("CU_FUNC_ATTRIBUTE_"+name, int64(a))
+		all["CU_FUNC_ATTRIBUTE_"+name] = int64(a)
 	}
-	for name, v := range map[string]int64{
+	h.CheckConsts(t, all)
+	h.CheckConsts(t, map[string]int64{
 		"CU_LIMIT_STACK_SIZE": int64(LimitStackSize), "CU_LIMIT_PERSISTING_L2_CACHE_SIZE": int64(LimitPersistingL2Cache),
 		"CU_CTX_SCHED_AUTO": ScheduleAuto, "CU_CTX_SCHED_SPIN": ScheduleSpin,
 		"CU_CTX_SCHED_YIELD": ScheduleYield, "CU_CTX_SCHED_BLOCKING_SYNC": ScheduleBlocking,
@@ -149,41 +141,18 @@ func TestConstants(t *testing.T) {
 		"CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED": int64(UpdateTopologyChanged),
 		"CU_GRAPH_DEBUG_DOT_FLAGS_VERBOSE":            dotVerbose,
 		"CU_GET_PROC_ADDRESS_DEFAULT":                 getProcAddressDefault,
-	} {
-		f(name, v)
-	}
+	})
 }
 
 // TestLayouts holds the structs that this package hands over against cuda.h.
 func TestLayouts(t *testing.T) {
 	h := cheader.Read(t, "cuda.h")
-	f := func(v any, name string, members map[string]string) {
-		t.Helper()
-		typ := reflect.TypeOf(v)
-		size, fields, ok := h.Struct(name)
-		if !ok || size != int(typ.Size()) {
-			t.Errorf("%s has %d bytes (%v), %v has %d", name, size, ok, typ, typ.Size())
-		}
-		for i := range typ.NumField() {
-			g := typ.Field(i)
-			if g.Name == "_" {
-				continue
-			}
-			c, ok := fields[members[g.Name]]
-			if !ok || c.Offset != int(g.Offset) {
-				t.Errorf("%v.%s lies at %d, %s.%s at %+v (%v)", typ, g.Name, g.Offset, name, members[g.Name], c, ok)
-			}
-			if g.Type != reflect.TypeFor[Dim]() && c.Size != int(g.Type.Size()) {
-				t.Errorf("%v.%s has %d bytes, not %d", typ, g.Name, g.Type.Size(), c.Size)
-			}
-		}
-	}
-	f(launchConfig{}, "CUlaunchConfig", map[string]string{"Grid": "gridDimX", "Block": "blockDimX",
+	h.CheckLayout(t, launchConfig{}, "CUlaunchConfig", map[string]string{"Grid": "gridDimX", "Block": "blockDimX",
 		"SharedBytes": "sharedMemBytes", "Stream": "hStream", "Attributes": "attrs", "NumAttributes": "numAttrs"})
-	f(launchAttribute{}, "CUlaunchAttribute", map[string]string{"ID": "id", "Value": "value"})
-	f(copyAttributes{}, "CUmemcpyAttributes", map[string]string{"SrcAccessOrder": "srcAccessOrder",
+	h.CheckLayout(t, launchAttribute{}, "CUlaunchAttribute", map[string]string{"ID": "id", "Value": "value"})
+	h.CheckLayout(t, copyAttributes{}, "CUmemcpyAttributes", map[string]string{"SrcAccessOrder": "srcAccessOrder",
 		"SrcLocHint": "srcLocHint", "DstLocHint": "dstLocHint", "Flags": "flags"})
-	f(updateInfo{}, "CUgraphExecUpdateResultInfo", map[string]string{"Result": "result",
+	h.CheckLayout(t, updateInfo{}, "CUgraphExecUpdateResultInfo", map[string]string{"Result": "result",
 		"ErrorNode": "errorNode", "ErrorFromNode": "errorFromNode"})
 	if size, _, _ := h.Struct("CUuuid"); size != 16 {
 		t.Errorf("CUuuid has %d bytes", size)

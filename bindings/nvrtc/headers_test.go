@@ -9,17 +9,10 @@ import (
 // TestHeader holds the table and the codes against NVIDIA's nvrtc.h.
 func TestHeader(t *testing.T) {
 	h := cheader.Read(t, "nvrtc.h")
-	for _, f := range funcs {
-		if want, err := h.Func(f.Symbol); err != nil || want != f.Args {
-			t.Errorf("%s takes %q, the table says %q (%v)", f.Symbol, want, f.Args, err)
-		}
-	}
-	for name, code := range map[string]Code{
-		"NVRTC_SUCCESS": Success, "NVRTC_ERROR_OUT_OF_MEMORY": OutOfMemory, "NVRTC_ERROR_INVALID_OPTION": InvalidOption,
-		"NVRTC_ERROR_COMPILATION": CompilationFailed, "NVRTC_ERROR_INTERNAL_ERROR": InternalError,
-	} {
-		if v, ok := h.Const(name); !ok || v != int64(code) {
-			t.Errorf("%s is %d (%v), not %d", name, v, ok, code)
-		}
-	}
+	h.CheckFuncs(t, funcs)
+	h.CheckConsts(t, map[string]int64{
+		"NVRTC_SUCCESS": int64(Success), "NVRTC_ERROR_OUT_OF_MEMORY": int64(OutOfMemory),
+		"NVRTC_ERROR_INVALID_OPTION": int64(InvalidOption), "NVRTC_ERROR_COMPILATION": int64(CompilationFailed),
+		"NVRTC_ERROR_INTERNAL_ERROR": int64(InternalError),
+	})
 }

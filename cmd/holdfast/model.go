@@ -149,7 +149,22 @@ func trim(err error) string {
 }
 
 // worker makes of an engine what the server asks for.
-type worker struct{ *engine.Engine }
+type worker struct {
+	*engine.Engine
+	maxTokenBytes int
+}
+
+func newWorker(e *engine.Engine) worker {
+	w := worker{e, 1}
+	var piece []byte
+	for id := range e.Tokenizer().VocabSize() {
+		piece = w.AppendToken(piece[:0], int32(id))
+		w.maxTokenBytes = max(w.maxTokenBytes, len(piece))
+	}
+	return w
+}
+
+func (w worker) MaxTokenBytes() int { return w.maxTokenBytes }
 
 func (w worker) Generate(ctx context.Context, r engine.Request) ([]server.Stream, error) {
 	all, err := w.GenerateChoices(ctx, r)

@@ -19,7 +19,15 @@ import (
 type serveCmd struct {
 	modelFlags
 	Listen       string        `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to serve on; port 0 takes a free one. Default ${default}."`
-	AllowRemote  bool          `help:"Allow an address that other machines reach. There is no authentication yet."`
+	AllowRemote  bool          `help:"Allow an address that other machines reach. Wants --api-keys, --tls-cert and --tls-key."`
+	Insecure     bool          `help:"With --allow-remote: do without keys or TLS, because a proxy or the network sees to both."`
+	APIKeys      string        `name:"api-keys" placeholder:"FILE" help:"API keys that clients must show: lines of NAME:HASH, where HASH is the key's SHA-256 in hexadecimal. Default: none."`
+	TLSCert      string        `name:"tls-cert" placeholder:"FILE" help:"PEM file of a certificate and its chain: serve HTTPS. Default: none."`
+	TLSKey       string        `name:"tls-key" placeholder:"FILE" help:"PEM file of the certificate's private key."`
+	MaxConns     int           `name:"max-connections" default:"1024" placeholder:"N" help:"Most connections at once. Default ${default}."`
+	MaxQueued    int           `name:"max-queued-tokens" placeholder:"N" help:"Most tokens of prompts that wait for their first token; a request that would add to more gets 429. Default: 64 times the context."`
+	MaxQueueTime time.Duration `default:"2m" placeholder:"DURATION" help:"How long a request may wait before it is computed; then it gets 503. 0s is for ever. Default ${default}."`
+	MaxTime      time.Duration `default:"0s" placeholder:"DURATION" help:"How long a request may take in all; then it gets 504, or its stream an error. 0s, the default, is for ever."`
 	ServedName   string        `name:"served-model-name" placeholder:"NAME" help:"The name that clients use for the model. Default: the file's name without its extension."`
 	MaxSequences int           `placeholder:"N" help:"Most requests that compute at once; more wait. Default 16."`
 	Store        string        `placeholder:"DIR" help:"Folder for what outlives the process: so far, the digests of model files, which then need not be computed at each start. Default: none."`
@@ -30,7 +38,12 @@ type serveCmd struct {
 
 // Help is shown by 'holdfast serve --help'.
 func (serveCmd) Help() string {
-	return `Loads a model and answers POST /v1/chat/completions (streaming or not), GET /v1/models, /health, /health/ready and /metrics.
+	return `Loads a model and answers POST /v1/chat/completions, /v1/completions (streaming or not), /tokenize, /detokenize, GET /v1/models, /version, /health, /health/ready and /metrics.
+
+With --api-keys every route but /health, /health/ready and /metrics wants 'Authorization: Bearer KEY', and each name in the file gets its fair share of the machine. A key and its line in the file:
+  key=$(openssl rand -hex 32); printf 'alice:%s\n' "$(printf %s "$key" | sha256sum | cut -d' ' -f1)" >> keys
+
+The files of keys and certificates are read again within a second after they change, and on SIGHUP.
 
 On stderr it prints the memory plan, the time of each phase of its start, and one line for each request; never a prompt.
 
@@ -55,10 +68,36 @@ func (c *serveCmd) Validate() error {
 	if err != nil {
 		return fmt.Errorf("--listen is %q; give HOST:PORT, as in 127.0.0.1:8080", c.Listen)
 	}
-	if ip := net.ParseIP(host); !c.AllowRemote && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("--listen %s is reachable from other machines and there is no authentication yet; use 127.0.0.1, or add --allow-remote", c.Listen)
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return fmt.Errorf("--tls-cert and --tls-key go together; give both or neither")
 	}
-	return nil
+	switch {
+	case c.MaxConns < 1:
+		return fmt.Errorf("--max-connections is %d; give 1 or more", c.MaxConns)
+	case c.MaxQueued < 0:
+		return fmt.Errorf("--max-queued-tokens is %d; give 1 or more", c.MaxQueued)
+	case c.MaxQueueTime < 0:
+		return fmt.Errorf("--max-queue-time is %v; give 0s or more", c.MaxQueueTime)
+	case c.MaxTime < 0:
+		return fmt.Errorf("--max-time is %v; give 0s or more", c.MaxTime)
+	}
+	return c.validateRemote(host)
+}
+
+// validateRemote refuses to be open to other machines by oversight.
+func (c *serveCmd) validateRemote(host string) error {
+	ip := net.ParseIP(host)
+	switch {
+	case host == "localhost" || ip != nil && ip.IsLoopback():
+		return nil
+	case !c.AllowRemote:
+		return fmt.Errorf("--listen %s is reachable from other machines; use 127.0.0.1, or add --allow-remote with --api-keys, --tls-cert and --tls-key", c.Listen)
+	case c.Insecure || c.APIKeys != "" && c.TLSCert != "":
+		return nil
+	case c.APIKeys == "":
+		return fmt.Errorf("--listen %s with --allow-remote serves everybody who can reach it; add --api-keys, or --insecure if something in front of it asks for keys", c.Listen)
+	}
+	return fmt.Errorf("--listen %s with --allow-remote sends keys and prompts unencrypted; add --tls-cert and --tls-key, or --insecure if something in front of it encrypts", c.Listen)
 }
 
 // Run serves until a signal comes.
@@ -84,21 +123,39 @@ func (c *serveCmd) Run(std streams) error {
 		return err
 	}
 	srv, err := server.New(server.Config{
-		Worker:  worker{e},
-		Version: version,
-		Logger:  slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: c.LogLevel})),
+		Worker:          newWorker(e),
+		Version:         version,
+		APIKeys:         c.APIKeys,
+		TLSCert:         c.TLSCert,
+		TLSKey:          c.TLSKey,
+		MaxConns:        c.MaxConns,
+		MaxQueuedTokens: c.MaxQueued,
+		MaxQueueTime:    c.MaxQueueTime,
+		MaxTime:         c.MaxTime,
+		Logger:          slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: c.LogLevel})),
 	})
 	if err != nil {
-		return errors.Join(err, e.Close())
+		return errors.Join(fmt.Errorf("serve: %s", trim(err)), e.Close())
 	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
-	fmt.Fprintf(std.err, "ready: %s on http://%s after %s\n", e.Info().ID, ln.Addr(), round(time.Since(start)))
+	scheme := "http"
+	if c.TLSCert != "" {
+		scheme = "https"
+	}
+	fmt.Fprintf(std.err, "ready: %s on %s://%s after %s\n", e.Info().ID, scheme, ln.Addr(), round(time.Since(start)))
 
-	select {
-	case err := <-served:
-		return errors.Join(fmt.Errorf("serve: %s: %w", c.Listen, err), e.Close())
-	case <-ctx.Done():
+	for ctx.Err() == nil {
+		select {
+		case err := <-served:
+			return errors.Join(fmt.Errorf("serve: %s: %w", c.Listen, err), e.Close())
+		case <-hangup:
+			srv.Reload()
+		case <-ctx.Done():
+		}
 	}
 	stop() // a second signal does what signals do
 	return c.drain(std.err, srv, e, served)

@@ -21,7 +21,7 @@ var layers = [][]string{
 	{"engine"},
 	{"scheduler", "model", "chat"},
 	{"tokenizer"},
-	{"kvcache"},
+	{"kvcache", "tokenlog"},
 	{"device"},
 	{"kernels", "weights"},
 	{"bindings"},
@@ -43,6 +43,7 @@ var pure = map[string][]string{
 	"scheduler": {"internal"},
 	"sampler":   {"internal"},
 	"kvcache":   {"internal"},
+	"tokenlog":  {"internal"},
 }
 
 type pkg struct {

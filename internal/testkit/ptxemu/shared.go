@@ -1,0 +1,137 @@
+package ptxemu
+
+import "fmt"
+
+// shared is a block's shared memory with, for every word of 4 bytes, what the
+// detector of races and of uninitialised reads must remember.
+type shared struct {
+	data  []byte
+	cells []cell
+}
+
+// cell is the history of a word. Masks have a bit per byte. Of readers the last
+// two of different warps are kept and of writers the last: the detector may
+// miss a race among many, it never invents one.
+type cell struct {
+	init    uint8 // bytes that hold a value
+	pending uint8 // bytes that a cp.async is under way to
+	write   stamp
+	reads   [2]stamp
+}
+
+// stamp is an access: by which thread of the block, at which count of its
+// warp's barriers, to which bytes.
+type stamp struct {
+	clock  uint32
+	thread uint16
+	bytes  uint8
+	strong bool
+}
+
+func (s *shared) reset(size int) {
+	if cap(s.data) < size {
+		s.data = make([]byte, size)
+		s.cells = make([]cell, (size+3)/4)
+	}
+	s.data, s.cells = s.data[:size], s.cells[:(size+3)/4]
+	for i := range s.data {
+		s.data[i] = poison
+	}
+	clear(s.cells)
+}
+
+func (s *shared) at(w *warp, lane int, addr uint64, size int, how access, val []byte) []byte {
+	if addr >= uint64(len(s.data)) || uint64(size) > uint64(len(s.data))-addr {
+		w.outside(lane, addr, size, how, fmt.Sprintf("shared memory of %d bytes", len(s.data)))
+	}
+	me := stamp{clock: w.clock, thread: uint16(w.id<<5 | lane), strong: how&accessStrong != 0}
+	for at := addr &^ 3; at < addr+uint64(size); at += 4 {
+		me.bytes = 0xf
+		if size < 4 {
+			me.bytes = (1<<size - 1) << (addr & 3)
+		}
+		c := &s.cells[at/4]
+		if how&accessRead != 0 {
+			s.read(w, c, me, at)
+		}
+		if how&accessWrite != 0 {
+			s.write(w, c, me, at, addr, val)
+		}
+	}
+	return s.data[addr : addr+uint64(size)]
+}
+
+func (s *shared) read(w *warp, c *cell, me stamp, at uint64) {
+	if c.init&me.bytes != me.bytes {
+		what := "which nobody wrote"
+		if c.pending&me.bytes != 0 {
+			what = "whose cp.async has not been waited for"
+		}
+		w.fault(&Fault{Kind: Uninitialised, Address: at, Detail: fmt.Sprintf("read of shared memory at %#x, %s", at, what)}, 1<<(me.thread&31))
+	}
+	if w.races(c.write, me) {
+		w.race("read", me, "written", c.write, at)
+	}
+	if me.thread>>5 != c.reads[0].thread>>5 {
+		c.reads[1] = c.reads[0]
+	}
+	c.reads[0] = me
+}
+
+func (s *shared) write(w *warp, c *cell, me stamp, at, addr uint64, val []byte) {
+	same := val != nil && string(s.data[addr:addr+uint64(len(val))]) == string(val) && c.init&me.bytes == me.bytes
+	if !same {
+		if w.races(c.write, me) {
+			w.race("write", me, "written", c.write, at)
+		}
+		for _, r := range c.reads {
+			if w.races(r, me) {
+				w.race("write", me, "read", r, at)
+			}
+		}
+	}
+	c.write = me
+	c.init |= me.bytes
+	c.pending &^= me.bytes
+}
+
+// begin marks bytes as the target of a cp.async: until it is waited for they
+// hold nothing.
+func (s *shared) begin(addr uint64, size int) {
+	for i := range uint64(size) {
+		bit := uint8(1) << ((addr + i) & 3)
+		c := &s.cells[(addr+i)/4]
+		c.init &^= bit
+		c.pending |= bit
+		s.data[addr+i] = poison
+	}
+}
+
+// finish lands a cp.async, as a write of the thread that waited for it.
+func (s *shared) finish(w *warp, lane int, addr uint64, val []byte) {
+	copy(s.data[addr:], val)
+	for i := range uint64(len(val)) {
+		bit := uint8(1) << ((addr + i) & 3)
+		c := &s.cells[(addr+i)/4]
+		c.init |= bit
+		c.pending &^= bit
+		c.write = stamp{clock: w.clock, thread: uint16(w.id<<5 | lane), bytes: 0xf}
+	}
+}
+
+// races reports whether the access before was not ordered before me, on a
+// shared byte, with not both of them strong. One of the two is a write.
+func (w *warp) races(before, me stamp) bool {
+	if before.bytes&me.bytes == 0 || before.thread == me.thread || before.strong && me.strong {
+		return false
+	}
+	if v := int(before.thread >> 5); v != w.id {
+		return w.seen[v] < before.clock
+	}
+	return before.clock == w.clock
+}
+
+func (w *warp) race(did string, me stamp, had string, before stamp, at uint64) {
+	w.fault(&Fault{Kind: Race, Address: at,
+		Detail: fmt.Sprintf("%s of shared memory at %#x, %s by thread %d with no barrier since", did, at, had, before.thread)}, 1<<(me.thread&31))
+}

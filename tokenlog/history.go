@@ -1,0 +1,266 @@
+package tokenlog
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+)
+
+// Last returns the LSN of an owner's newest record that is whole.
+func (l *Log) Last(id Owner) (LSN, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o, known := l.owners[id]
+	if !known || o.seq == 0 {
+		return 0, ErrNoOwner
+	}
+	return o.last, nil
+}
+
+// History reads an owner's records back, from the newest to its base, each checked
+// against the one after it. It takes a read of the disk for each record that is
+// not in the buffer, and no memory for each owner beside the log's own. If the
+// owner is rewritten meanwhile it ends with ErrChanged, and with a *DamagedError
+// at a record that is no longer what was written.
+func (l *Log) History(id Owner) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		l.mu.Lock()
+		o, known := l.owners[id]
+		l.mu.Unlock()
+		if !known || o.seq == 0 {
+			yield(Record{}, ErrNoOwner)
+			return
+		}
+		var buf []byte
+		for lsn, check, seq := o.last, o.link, o.seq; ; {
+			h, payload, err := l.read(lsn, &buf)
+			if err == nil && (h.check != check || h.owner != id) {
+				err = &DamagedError{Owner: id, Seq: seq}
+			}
+			if err != nil {
+				yield(Record{}, l.explain(err, id, o.start, seq))
+				return
+			}
+			if !yield(h.record(lsn, payload), nil) || h.base() {
+				return
+			}
+			lsn, check, seq = h.prev, h.link, h.seq-1
+		}
+	}
+}
+
+// explain says why a record could not be read: its owner may have been rewritten,
+// and its place been used again.
+func (l *Log) explain(err error, id Owner, start LSN, seq uint32) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if o, known := l.owners[id]; !known || o.start != start {
+		return ErrChanged
+	}
+	if errors.Is(err, errNotWhole) {
+		return &DamagedError{Owner: id, Seq: seq}
+	}
+	return err
+}
+
+var errNotWhole = errors.New("tokenlog: a record does not hold its checks")
+
+// read returns the record at lsn; its payload lies in buf.
+func (l *Log) read(lsn LSN, buf *[]byte) (h recordHeader, payload []byte, err error) {
+	l.mu.Lock()
+	for _, b := range []*batch{l.fill, l.flight} {
+		if b == l.flight && !l.flying || lsn < b.lsn || lsn >= b.next() {
+			continue
+		}
+		rest := b.buf[lsn-b.lsn : b.used]
+		h = parseRecordHeader(rest)
+		*buf = append((*buf)[:0], rest[:h.size()]...)
+		l.mu.Unlock()
+		return whole(*buf, lsn)
+	}
+	s := l.segmentOf(lsn)
+	l.mu.Unlock()
+	if s == nil {
+		return h, nil, errNotWhole
+	}
+	room := int64(s.end - lsn)
+	for n := int64(pageSize); ; n = recordSize + MaxPayload {
+		n = min(n, room)
+		*buf = slices.Grow((*buf)[:0], int(n))[:n]
+		if err := readFull(s.file, *buf, s.offset(lsn)); err != nil {
+			return h, nil, err
+		}
+		if h, payload, err = whole(*buf, lsn); err == nil || n == room || n > pageSize {
+			return h, payload, err
+		}
+	}
+}
+
+func whole(b []byte, lsn LSN) (recordHeader, []byte, error) {
+	h, payload, ok := parseRecord(b, lsn)
+	if !ok {
+		return h, nil, errNotWhole
+	}
+	return h, payload, nil
+}
+
+// Rewrite replaces an owner's history by records, oldest first, of which Seq, Kind
+// and Payload are used; Seq ascends and is none that the owner has not had. last is
+// the newest record that the caller knows: if there is another by now, the error is
+// ErrChanged and nothing has happened. A reader sees the old history or the whole
+// new one. With no records the owner ends.
+func (l *Log) Rewrite(id Owner, last LSN, records []Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	o, known := l.owners[id]
+	switch {
+	case l.closing:
+		return ErrClosed
+	case !known || o.seq == 0:
+		return ErrNoOwner
+	case o.last != last:
+		return ErrChanged
+	}
+	if len(records) == 0 {
+		return l.rewriteToNothing(id, o)
+	}
+	if err := l.roomFor(records); err != nil {
+		return err
+	}
+	next := o.seq
+	for i := range records {
+		rec := &records[i]
+		h := header(id, o, rec.Kind)
+		h.seq = rec.Seq
+		if i == 0 {
+			h.link, h.prev, h.group = 0, 0, uint32(len(records))
+		}
+		if i == len(records)-1 && o.damaged != 0 {
+			h.flags |= flagDamaged
+		}
+		l.add(&h, &o, rec.Payload)
+	}
+	o.seq = next // numbers that were dropped are not given again
+	l.owners[id] = o
+	l.wake.Signal()
+	return nil
+}
+
+func (l *Log) rewriteToNothing(id Owner, o owner) error {
+	if !l.fill.room(recordSize, 1) {
+		return ErrFull
+	}
+	h := header(id, o, Kind{Skippable: true})
+	h.flags |= flagEnd
+	l.add(&h, &o, nil)
+	l.begins(o.start, -1)
+	delete(l.owners, id)
+	l.wake.Signal()
+	return nil
+}
+
+func (l *Log) roomFor(records []Record) error {
+	size, seq := 0, uint32(0)
+	for _, rec := range records {
+		if len(rec.Payload) > MaxPayload {
+			return ErrTooLarge
+		}
+		if rec.Seq <= seq {
+			return errors.New("tokenlog: a rewrite's records must be in the order of their numbers, from 1 up")
+		}
+		size, seq = size+recordBytes(len(rec.Payload)), rec.Seq
+	}
+	switch empty := (&batch{buf: l.fill.buf, used: batchSize}); {
+	case !empty.room(size, len(records)):
+		return ErrTooLarge
+	case !l.fill.room(size, len(records)):
+		return ErrFull
+	}
+	return nil
+}
+
+// Compact rewrites the living owners whose history begins in the oldest segment,
+// with the records that keep wants, and so makes the segment free. keep is called
+// with an owner's records from the newest to the oldest; it should keep records of
+// a skippable kind that it does not know. more is false when only the segment that
+// is being written is left. Damaged owners stay damaged.
+//
+// It looks at every owner once with the log held, about 10 ns for each.
+func (l *Log) Compact(ctx context.Context, keep func(Record) bool) (more bool, err error) {
+	ids, ok := l.oldest()
+	if !ok {
+		return false, nil
+	}
+	for _, id := range ids {
+		if err := l.compact(ctx, id, keep); err != nil {
+			return true, err
+		}
+	}
+	return true, nil
+}
+
+// oldest returns the owners that hold the oldest segment; ok is false if it is the
+// newest too.
+func (l *Log) oldest() (ids []Owner, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segments) < 2 {
+		return nil, false
+	}
+	end := l.segments[0].end
+	for id, o := range l.owners {
+		if o.start != 0 && o.start < end {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b Owner) int { return slices.Compare(a[:], b[:]) })
+	return ids, true
+}
+
+func (l *Log) compact(ctx context.Context, id Owner, keep func(Record) bool) error {
+	for {
+		err := l.rewriteKept(id, keep)
+		switch {
+		case errors.Is(err, ErrNoOwner):
+			return nil // it has ended
+		case errors.Is(err, ErrFull):
+			err = l.waitForRoom(ctx)
+		case errors.Is(err, ErrChanged):
+			err = ctx.Err() // it is in use: again
+		default:
+			return err
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// waitForRoom returns when what is in the buffer now has left it.
+func (l *Log) waitForRoom(ctx context.Context) error {
+	l.mu.Lock()
+	empty, first := l.fill.count == 0, l.fill.lsn
+	l.mu.Unlock()
+	if empty {
+		return nil
+	}
+	return l.Wait(ctx, first)
+}
+
+func (l *Log) rewriteKept(id Owner, keep func(Record) bool) error {
+	var kept []Record
+	var last LSN
+	for rec, err := range l.History(id) {
+		if err != nil {
+			return err
+		}
+		last = max(last, rec.LSN)
+		if keep(rec) {
+			rec.Payload = slices.Clone(rec.Payload)
+			kept = append(kept, rec)
+		}
+	}
+	slices.Reverse(kept)
+	return l.Rewrite(id, last, kept)
+}

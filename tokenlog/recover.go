@@ -1,0 +1,309 @@
+package tokenlog
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/holdfast-run/holdfast/internal/vfs"
+)
+
+// Recovery is what Open found.
+type Recovery struct {
+	Records int   // replayed
+	Bytes   int64 // of good batches
+	// Damage lists pieces that cannot be read, at most 1,000 of them.
+	Damage []Damage
+	// Owners lists the living owners of which records are lost.
+	Owners []DamagedError
+}
+
+// Recovery returns what Open found.
+func (l *Log) Recovery() Recovery { return l.found }
+
+const maxDamage = 1000
+
+// firstLSN is where a log begins: 0 is no record's.
+const firstLSN = LSN(pageSize)
+
+// recovery reads a log back.
+type recovery struct {
+	l      *Log
+	replay func(Record) error
+	found  Recovery
+
+	end     LSN    // of the log
+	free    LSN    // what the log says is nobody's below
+	last    []byte // the last good batch, nil if there is none
+	lastLSN LSN
+	closed  bool // and it marks that the log was closed
+	buf     []byte
+}
+
+// run finds the segments that matter and replays them.
+func (r *recovery) run(files []logFile) error {
+	r.end, r.free = firstLSN, firstLSN
+	r.l.w.store = newStore()
+	segments, err := r.newest(r.candidates(files))
+	if err != nil || len(segments) == 0 {
+		return err
+	}
+	segments = r.living(segments)
+	r.l.segments = segments
+	r.l.w.store = segments[0].store
+	if first := segments[0].first; first > r.free {
+		r.damage(Damage{LSN: r.free, Size: int64(first - r.free), What: "segments are missing", Unknown: true})
+	}
+	for _, s := range segments {
+		data, err := r.load(s)
+		if err != nil {
+			return err
+		}
+		// Where the next segment begins, this one ends, whatever it holds.
+		limit := min(int64(s.end-s.first), int64(len(data)))
+		if gap := int64(s.end-s.first) - limit; gap > 0 {
+			r.damage(Damage{File: s.name, LSN: s.end - LSN(gap), Size: gap, What: "segments are missing", Unknown: true})
+		}
+		if err := r.segment(s, data[:limit]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// candidates returns the segments that files claim to be, in the order in which
+// they were begun.
+func (r *recovery) candidates(files []logFile) (segments []*segment) {
+	for _, f := range files {
+		switch {
+		case f.kind == used && f.header.size == f.size:
+			segments = append(segments, &segment{segmentHeader: f.header, name: f.name})
+		case f.kind == unreadable:
+			r.damage(Damage{File: f.name, Size: f.size, What: "both segment headers are damaged; the file is left as it is", Unknown: true})
+		}
+	}
+	slices.SortFunc(segments, func(a, b *segment) int {
+		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(a.first, b.first))
+	})
+	return segments
+}
+
+// newest drops segments from the end until one holds a good batch: the others were
+// begun, and nothing in them was ever durable. It learns that one's end, and from
+// its batches what is free.
+func (r *recovery) newest(segments []*segment) ([]*segment, error) {
+	for ; len(segments) > 0; segments = segments[:len(segments)-1] {
+		s := segments[len(segments)-1]
+		data, err := r.load(s)
+		if err != nil {
+			return nil, err
+		}
+		r.free = s.free
+		for at := 0; ; {
+			h, start := nextBatch(data, at, s)
+			if start < 0 {
+				break
+			}
+			at = start + int(h.total)
+			s.end = s.first + LSN(at)
+			r.free = h.free
+			r.last, r.lastLSN, r.closed = data[start:at], h.lsn, h.closing
+		}
+		if s.end != 0 {
+			r.last = slices.Clone(r.last)
+			r.end = s.end
+			return segments, nil
+		}
+		r.close(s)
+	}
+	return nil, nil
+}
+
+// living returns the segments that hold what is not free, each with the end that
+// the next one's beginning gives it.
+func (r *recovery) living(segments []*segment) []*segment {
+	next := segments[len(segments)-1]
+	kept := []*segment{next}
+	for i := len(segments) - 2; i >= 0; i-- {
+		s := segments[i]
+		if s.end = next.first; s.first >= s.end || s.end <= r.free || s.store != next.store {
+			r.close(s)
+			continue
+		}
+		kept = append(kept, s)
+		next = s
+	}
+	slices.Reverse(kept)
+	return kept
+}
+
+func (r *recovery) close(s *segment) {
+	if s.file != nil {
+		s.file.Close()
+		s.file = nil
+	}
+}
+
+// load reads the batches of a segment, all between the header and its copy. Pages
+// that cannot be read are zeros. The bytes are valid until the next load.
+func (r *recovery) load(s *segment) (data []byte, err error) {
+	if s.file == nil {
+		if s.file, err = r.l.fs.Open(r.l.path(s.name), 0); err != nil {
+			return nil, err
+		}
+	}
+	n := int(s.size - 2*pageSize)
+	if len(r.buf) < n {
+		r.buf = make([]byte, n)
+	}
+	data = r.buf[:n]
+	for at := 0; at < n; at += sliceBytes {
+		r.read(s.file, data[at:min(n, at+sliceBytes)], pageSize+int64(at))
+	}
+	return data, nil
+}
+
+// read reads a slice; where that fails, page by page.
+func (r *recovery) read(f vfs.File, p []byte, off int64) {
+	if readFull(f, p, off) == nil {
+		return
+	}
+	for i := 0; i < len(p); i += pageSize {
+		if readFull(f, p[i:i+pageSize], off+int64(i)) != nil {
+			clear(p[i : i+pageSize])
+		}
+	}
+}
+
+// readFull reads all of p: a file that is shorter is a damaged one.
+func readFull(f io.ReaderAt, p []byte, off int64) error {
+	n, err := f.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	return errors.Join(err, io.ErrUnexpectedEOF)
+}
+
+// nextBatch returns the first good batch in data at or behind a page boundary, and
+// where it is; -1 if there is none. Its salt proves that it was written in this
+// life of the file, its LSN that it belongs here.
+func nextBatch(data []byte, at int, s *segment) (h batchHeader, start int) {
+	for ; at+pageSize <= len(data); at += pageSize {
+		if h, ok := goodBatch(data[at:], s, at); ok {
+			return h, at
+		}
+	}
+	return h, -1
+}
+
+// goodBatch says whether a whole batch of s lies at the start of data, which is at
+// bytes behind the segment's first.
+func goodBatch(data []byte, s *segment, at int) (h batchHeader, ok bool) {
+	h, ok = parseBatchHeader(data, s.salt, s.first+LSN(at))
+	return h, ok && int(h.total) <= len(data) && digestHolds(data[:h.total])
+}
+
+// segment replays the batches of s that lie in data. What lies between and behind
+// them was written and is damaged: the writer never had two batches under way, so
+// that a later one, or a later segment, proves that the earlier ones were durable.
+func (r *recovery) segment(s *segment, data []byte) error {
+	for at := 0; at < len(data); {
+		h, start := nextBatch(data, at, s)
+		end := start
+		if start < 0 {
+			end = len(data)
+		}
+		if end > at {
+			if err := r.salvage(s, data[at:end], s.first+LSN(at)); err != nil {
+				return err
+			}
+		}
+		if start < 0 {
+			return nil
+		}
+		at = start + int(h.total)
+		if err := r.batch(data[start:at], &h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// batch replays a good batch.
+func (r *recovery) batch(b []byte, h *batchHeader) error {
+	r.found.Bytes += int64(h.total)
+	for at := batchSize; at < int(h.length); {
+		if int(h.length)-at < recordSize {
+			return r.corrupt(h.lsn)
+		}
+		rec := parseRecordHeader(b[at:])
+		if rec.length > MaxPayload || rec.size() > int(h.length)-at {
+			return r.corrupt(h.lsn)
+		}
+		payload := b[at+recordSize : at+recordSize+int(rec.length)]
+		if err := r.record(&rec, h.lsn+LSN(at), payload); err != nil {
+			return err
+		}
+		at += rec.size()
+	}
+	return nil
+}
+
+// corrupt reports a batch whose digest holds over records that make no sense:
+// no log writes one.
+func (r *recovery) corrupt(lsn LSN) error {
+	r.damage(Damage{LSN: lsn, What: "a batch was written wrong", Unknown: true})
+	return nil
+}
+
+// record takes the next record of its owner, if it is the next one, and replays it.
+func (r *recovery) record(h *recordHeader, lsn LSN, payload []byte) error {
+	o, known := r.l.owners[h.owner]
+	switch {
+	case h.base():
+		o = owner{start: lsn}
+	case h.flags&flagEnd != 0: // ends what is left, whatever is missing
+	case !known || o.seq == 0:
+		// Either its base was in a segment that is free, and a later base or end
+		// follows, or it is lost.
+		r.l.owners[h.owner] = owner{damaged: lost(o.damaged, h.seq)}
+		return nil
+	case h.prev != o.last || h.link != o.link:
+		o.damaged = lost(o.damaged, h.seq)
+		r.l.owners[h.owner] = o
+		return nil
+	}
+	o.last, o.link, o.seq, o.damaged = lsn, h.check, h.seq, 0
+	if h.flags&flagDamaged != 0 {
+		o.damaged = h.seq + 1
+	}
+	if h.flags&flagEnd != 0 {
+		delete(r.l.owners, h.owner)
+	} else {
+		r.l.owners[h.owner] = o
+	}
+	r.found.Records++
+	return r.replay(h.record(lsn, payload))
+}
+
+// lost returns the lower of two numbers of lost records; 0 is none.
+func lost(known, seq uint32) uint32 {
+	if known != 0 {
+		return min(known, seq)
+	}
+	return seq
+}
+
+func (h *recordHeader) record(lsn LSN, payload []byte) Record {
+	return Record{
+		LSN: lsn, Owner: h.owner, Seq: h.seq, Base: h.base(), End: h.flags&flagEnd != 0, Payload: payload,
+		Kind: Kind{Type: h.typ, Version: h.version, Skippable: h.flags&flagSkippable != 0},
+	}
+}
+
+func (r *recovery) damage(d Damage) {
+	if len(r.found.Damage) < maxDamage {
+		r.found.Damage = append(r.found.Damage, d)
+	}
+}
