@@ -33,9 +33,9 @@ func decodeBody(body []byte, into interface{ validate() error }) error {
 	return into.validate()
 }
 
-// checkShape refuses bodies that are no object, and those nested deeper than
-// MaxDepth, in one pass that allocates nothing. What it lets pass need not be
-// valid JSON: the decoder judges that.
+// checkShape refuses bodies that are no object, those nested deeper than
+// MaxDepth and those with more than MaxMembers, in one pass that allocates
+// nothing. What it lets pass need not be valid JSON: the decoder judges that.
 func checkShape(body []byte) error {
 	rest := strings.TrimLeft(string(body[:min(len(body), 64)]), " \t\r\n")
 	if rest == "" && len(body) <= 64 {
@@ -44,7 +44,7 @@ func checkShape(body []byte) error {
 	if rest != "" && rest[0] != '{' {
 		return BadRequest(CodeInvalidJSON, "", "The request body must be a JSON object.")
 	}
-	depth, inString := 0, false
+	depth, members, inString := 0, 0, false
 	for i := 0; i < len(body); i++ {
 		switch c := body[i]; {
 		case inString:
@@ -61,6 +61,10 @@ func checkShape(body []byte) error {
 			}
 		case c == '}' || c == ']':
 			depth--
+		case c == ':':
+			if members++; members > MaxMembers {
+				return BadRequest(CodeInvalidJSON, "", "The request body has more than %d members.", MaxMembers)
+			}
 		}
 	}
 	return nil

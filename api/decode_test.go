@@ -62,7 +62,7 @@ func TestDepthCountsNoStrings(t *testing.T) {
 			t.Errorf("%.20q: %v", s, err)
 		}
 	}
-	flat := strings.Repeat(`[],`, 2*MaxDepth)
+	flat := strings.Repeat(`":::",[],`, 2*MaxDepth)
 	if _, err := DecodeChatRequest([]byte(`{` + hello + `,"zz":[` + flat + `1]}`)); err != nil {
 		t.Error(err)
 	}
@@ -116,6 +116,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"far too deep", deep(100_000), CodeInvalidJSON, ""},
 		{"far too deep in an object", `{"zz":` + strings.Repeat(`[`, 100_000), CodeInvalidJSON, ""},
 
+		{"too many members", `{` + hello + `,"zz":{` + biases(MaxMembers) + `}}`, CodeInvalidJSON, ""},
+		{"too many members in all", `{` + hello + `,"zz":[` + strings.Repeat(`{"a":1},`, MaxMembers) + `1]}`, CodeInvalidJSON, ""},
 		{"no model", `{"messages":[{"role":"user","content":"x"}]}`, CodeMissingParameter, "model"},
 		{"model is a number", `{"model":1}`, CodeInvalidType, "model"},
 		{"no messages", `{"model":"m"}`, CodeMissingParameter, "messages"},

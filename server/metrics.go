@@ -2,9 +2,12 @@ package server
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
+
+	"github.com/holdfast-run/holdfast/engine"
 )
 
 // latencyBuckets are those of other inference servers, so that dashboards fit.
@@ -52,4 +55,20 @@ func (s *Server) writeMetrics(ctx *fasthttp.RequestCtx) {
 	metrics.WriteCounterUint64(w, "holdfast_prompt_tokens_total", st.PromptTokens)
 	metrics.WriteCounterUint64(w, "holdfast_completion_tokens_total", st.CompletionTokens)
 	metrics.WriteCounterUint64(w, "holdfast_cancelled_requests_total", st.Cancelled)
+	metrics.WriteGaugeUint64(w, "holdfast_queued_prompt_tokens", uint64(max(s.queue.tokens.Load(), 0)))
+	metrics.WriteGaugeUint64(w, "holdfast_connections", uint64(max(s.conns.now.Load(), 0)))
+	writeAliases(w, s.worker.Info().ID, st)
+}
+
+// writeAliases repeats what routers of the Gateway API's inference extension
+// read, by the names that they look for unless told otherwise: vLLM's.
+func writeAliases(w io.Writer, model string, st engine.Stats) {
+	labels := fmt.Sprintf(`{model_name=%q,engine="0"}`, model)
+	metrics.WriteGaugeUint64(w, "vllm:num_requests_waiting"+labels, uint64(st.Waiting))
+	metrics.WriteGaugeUint64(w, "vllm:num_requests_running"+labels, uint64(st.Running))
+	usage := 0.0
+	if st.BlocksTotal > 0 {
+		usage = float64(st.BlocksUsed) / float64(st.BlocksTotal)
+	}
+	metrics.WriteGaugeFloat64(w, "vllm:kv_cache_usage_perc"+labels, usage)
 }

@@ -145,6 +145,9 @@ func TestMetrics(t *testing.T) {
 		`holdfast_waiting_requests 1`, `holdfast_running_sequences 2`,
 		`holdfast_kv_blocks_total 30`, `holdfast_kv_blocks_used 4`, `holdfast_steps_total 50`,
 		`holdfast_prompt_tokens_total 600`, `holdfast_completion_tokens_total 70`, `holdfast_cancelled_requests_total 8`,
+		`holdfast_queued_prompt_tokens 0`, `holdfast_connections 1`,
+		`vllm:num_requests_waiting{model_name="tiny",engine="0"} 1`, `vllm:num_requests_running{model_name="tiny",engine="0"} 2`,
+		`vllm:kv_cache_usage_perc{model_name="tiny",engine="0"} 0.13333333333333333`,
 	} {
 		if !strings.Contains(body, want+"\n") {
 			t.Errorf("no line %q in\n%s", want, body)
