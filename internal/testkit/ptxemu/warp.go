@@ -62,10 +62,11 @@ pick:
 		}
 		pc, m, next := w.lowest()
 		for {
-			if steps++; steps > limit {
+			if steps == limit {
 				w.jump(m, pc)
 				return steps
 			}
+			steps++
 			in := &code[pc]
 			em := m
 			if in.pred >= 0 {
