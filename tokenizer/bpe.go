@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 )
 
 // shortWord is the most symbols that are merged by linear scans, which take
@@ -17,16 +18,19 @@ const (
 	canonicalNo
 )
 
-// appendWord appends the tokens of one pre-token.
+// appendWord appends the tokens of one word, which is not empty.
 func (t *Tokenizer) appendWord(dst []int32, word string) []int32 {
-	if len(word) == 1 {
+	if t.unigram != nil {
+		return t.appendUnigram(dst, word)
+	}
+	if len(word) == 1 && t.runes == nil {
 		if id := t.byteToken[word[0]]; id >= 0 {
 			dst = append(dst, id)
 		}
 		return dst
 	}
 	if len(word) <= t.longestWord {
-		if id, ok := t.words[word]; ok && (t.family.wholeWords || t.isCanonical(id, word)) {
+		if id, ok := t.words[word]; ok && (t.wholeWords || t.isCanonical(id, word)) {
 			return append(dst, id)
 		}
 	}
@@ -60,16 +64,11 @@ func (t *Tokenizer) merge(dst []int32, word string) []int32 {
 	if len(word) > shortWord {
 		return t.mergeLong(dst, word)
 	}
-	var ids [shortWord]int32
-	n := 0
-	for i := 0; i < len(word); i++ {
-		if id := t.byteToken[word[i]]; id >= 0 {
-			ids[n] = id
-			n++
-		}
-	}
+	var room [shortWord]int32
+	ids := t.symbols(room[:0], word)
+	n := len(ids)
 	if n < 2 {
-		return append(dst, ids[:n]...)
+		return t.appendSymbols(dst, ids)
 	}
 	// ranks[i] and made[i] tell of the pair (ids[i], ids[i+1]).
 	var ranks [shortWord]uint32
@@ -99,7 +98,70 @@ func (t *Tokenizer) merge(dst []int32, word string) []int32 {
 			ranks[at-1], made[at-1] = t.merges.get(ids[at-1], ids[at])
 		}
 	}
-	return append(dst, ids[:n]...)
+	return t.appendSymbols(dst, ids[:n])
+}
+
+// symbols appends the symbols that a word is before any merge, at most one for
+// each byte.
+func (t *Tokenizer) symbols(dst []int32, word string) []int32 {
+	if t.runes == nil {
+		for i := 0; i < len(word); i++ {
+			if id := t.byteToken[word[i]]; id >= 0 {
+				dst = append(dst, id)
+			}
+		}
+		return dst
+	}
+	for i := 0; i < len(word); {
+		r, n := utf8.DecodeRuneInString(word[i:])
+		if id, ok := t.runes[r]; ok && (n > 1 || r != utf8.RuneError) {
+			dst = append(dst, id)
+		} else {
+			dst = t.appendUnknown(dst, 0, word[i:i+n])
+		}
+		i += n
+	}
+	return dst
+}
+
+// appendSymbols appends what merging has left: tokens, and symbols that are
+// none.
+func (t *Tokenizer) appendSymbols(dst, ids []int32) []int32 {
+	if len(t.atoms) == 0 {
+		return append(dst, ids...)
+	}
+	start := len(dst)
+	var room [utf8.UTFMax]byte
+	for _, id := range ids {
+		if atom := int(id) - len(t.pieces); atom >= 0 {
+			dst = t.appendUnknown(dst, start, string(utf8.AppendRune(room[:0], t.atoms[atom])))
+		} else {
+			dst = append(dst, id)
+		}
+	}
+	return dst
+}
+
+// appendUnknown appends what stands for a rune, or a byte that is no UTF-8,
+// that the vocabulary does not have. dst[start:] belongs to the same word.
+func (t *Tokenizer) appendUnknown(dst []int32, start int, text string) []int32 {
+	if t.unknown.bytes {
+		before := len(dst)
+		for i := 0; i < len(text); i++ {
+			if id := t.byteToken[text[i]]; id >= 0 {
+				dst = append(dst, id)
+			}
+		}
+		if len(dst)-before == len(text) {
+			return dst
+		}
+		dst = dst[:before]
+	}
+	id := t.unknown.id
+	if id < 0 || t.unknown.fuse && len(dst) > start && dst[len(dst)-1] == id {
+		return dst
+	}
+	return append(dst, id)
 }
 
 // symbol is one part of a long pre-token, in a list linked by index.
@@ -113,8 +175,10 @@ type symbol struct {
 // longScratch is the working memory of mergeLong. The heap holds rank<<32 |
 // index; an entry whose rank is not its symbol's any more is stale.
 type longScratch struct {
+	ids     []int32
 	symbols []symbol
 	heap    []uint64
+	work    int // pairs looked up, for tests
 }
 
 // keepSymbols bounds what the pool of longScratch keeps per entry.
@@ -124,12 +188,18 @@ var longPool = sync.Pool{New: func() any { return new(longScratch) }}
 
 func (t *Tokenizer) mergeLong(dst []int32, word string) []int32 {
 	w := longPool.Get().(*longScratch)
+	dst = t.mergeWith(w, dst, word)
+	if cap(w.symbols) <= keepSymbols {
+		longPool.Put(w)
+	}
+	return dst
+}
+
+func (t *Tokenizer) mergeWith(w *longScratch, dst []int32, word string) []int32 {
+	w.ids = t.symbols(w.ids[:0], word)
 	symbols := w.symbols[:0]
-	for i := 0; i < len(word); i++ {
-		if id := t.byteToken[word[i]]; id >= 0 {
-			at := int32(len(symbols))
-			symbols = append(symbols, symbol{id: id, prev: at - 1, next: at + 1, rank: noRank})
-		}
+	for i, id := range w.ids {
+		symbols = append(symbols, symbol{id: id, prev: int32(i) - 1, next: int32(i) + 1, rank: noRank})
 	}
 	if n := len(symbols); n > 0 {
 		symbols[n-1].next = -1
@@ -138,6 +208,7 @@ func (t *Tokenizer) mergeLong(dst []int32, word string) []int32 {
 	for i := range symbols {
 		heap = t.pair(symbols, int32(i), heap)
 	}
+	w.work = len(symbols)
 	for i := len(heap) / heapWidth; i >= 0; i-- {
 		siftDown(heap, i)
 	}
@@ -160,6 +231,7 @@ func (t *Tokenizer) mergeLong(dst []int32, word string) []int32 {
 			symbols[s.next].prev = at
 		}
 		queued := len(heap)
+		w.work += 2
 		heap = t.pair(symbols, at, heap)
 		if s.prev >= 0 {
 			heap = t.pair(symbols, s.prev, heap)
@@ -168,16 +240,14 @@ func (t *Tokenizer) mergeLong(dst []int32, word string) []int32 {
 			siftUp(heap[:queued+1])
 		}
 	}
+	w.ids = w.ids[:0]
 	if len(symbols) > 0 {
 		for at := int32(0); at >= 0; at = symbols[at].next {
-			dst = append(dst, symbols[at].id)
+			w.ids = append(w.ids, symbols[at].id)
 		}
 	}
-	if cap(symbols) <= keepSymbols {
-		w.symbols, w.heap = symbols, heap
-		longPool.Put(w)
-	}
-	return dst
+	w.symbols, w.heap = symbols, heap
+	return t.appendSymbols(dst, w.ids)
 }
 
 // pair works out the merge of symbol at with its neighbour and appends an

@@ -1,17 +1,23 @@
 package tokenizer
 
-import "unicode/utf8"
+import (
+	"slices"
+	"unicode/utf8"
+)
 
 // class says what a rune is to the pre-tokenizers.
 type class uint8
 
 const (
 	other    class = 0
-	letter   class = 1 << iota // \p{L}
-	number                     // \p{N}
-	newLater                   // a number of a newer Unicode: only smollm splits it off
-	space                      // \s
-	newline                    // [\r\n], besides space
+	mark     class = 1 << (iota - 1) // \p{M}
+	letter                           // \p{L}
+	number                           // \p{N}
+	newLater                         // a number of a newer Unicode: only Digits splits it off
+	space                            // \s
+	newline                          // [\r\n], besides space
+	upper                            // [\p{Lu}\p{Lt}], besides letter
+	lower                            // \p{Ll}, besides letter
 )
 
 // classPages maps rune>>8 to a page of 256 classes. Equal pages are shared.
@@ -19,38 +25,42 @@ var classPages = buildPages()
 
 func buildPages() *[0x1100]*[256]class {
 	pages := new([0x1100]*[256]class)
-	uniform := map[class]*[256]class{other: {}}
+	shared := map[class]*[256]class{} // pages of one class
+	for _, c := range []class{other, letter, mark} {
+		shared[c] = new([256]class)
+		for i := range shared[c] {
+			shared[c][i] = c
+		}
+	}
 	for i := range pages {
-		pages[i] = uniform[other]
+		pages[i] = shared[other]
 	}
 	fill := func(ranges [][2]rune, c class) {
 		for _, r := range ranges {
 			for at := r[0]; at <= r[1]; {
 				page := at >> 8
-				if at&255 == 0 && r[1]-at >= 255 {
-					if uniform[c] == nil {
-						uniform[c] = new([256]class)
-						for i := range uniform[c] {
-							uniform[c][i] = c
-						}
-					}
-					pages[page] = uniform[c]
+				if at&255 == 0 && r[1]-at >= 255 && pages[page] == shared[other] && shared[c] != nil {
+					pages[page] = shared[c]
 					at += 256
 					continue
 				}
-				if pages[page] == uniform[other] {
-					pages[page] = new([256]class)
+				if own := pages[page]; own == shared[own[0]] {
+					own := *own
+					pages[page] = &own
 				}
 				pages[page][at&255] |= c
 				at++
 			}
 		}
 	}
+	fill(markRanges, mark)
 	fill(letterRanges, letter)
 	fill(numberRanges, number)
 	fill(newNumberRanges, newLater)
 	fill(spaceRanges, space)
 	fill([][2]rune{{'\n', '\n'}, {'\r', '\r'}}, newline)
+	fill(upperRanges, upper)
+	fill(lowerRanges, lower)
 	return pages
 }
 
@@ -97,4 +107,18 @@ func skipOther(s string, i int, stop class) int {
 		i += n
 	}
 	return i
+}
+
+// isWord reports whether r is a word character to an added token.
+func isWord(r rune) bool {
+	_, ok := slices.BinarySearchFunc(wordRanges, r, func(w [2]rune, r rune) int {
+		switch {
+		case w[1] < r:
+			return -1
+		case w[0] > r:
+			return 1
+		}
+		return 0
+	})
+	return ok
 }

@@ -1,6 +1,9 @@
 package tokenizer
 
-import "unicode/utf8"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // replacement is U+FFFD, which stands for what is not UTF-8.
 const replacement = "\uFFFD"
@@ -18,7 +21,7 @@ func (t *Tokenizer) AppendPiece(dst []byte, id int32) []byte {
 // tokens if special is set. It equals what a Detokenizer gives for the same
 // IDs one at a time.
 func (t *Tokenizer) Decode(ids []int32, special bool) string {
-	d := t.NewDetokenizer(special)
+	d := Detokenizer{tokenizer: t, special: special}
 	var out []byte
 	for _, id := range ids {
 		out = d.Append(out, id)
@@ -37,15 +40,32 @@ func (t *Tokenizer) Decode(ids []int32, special bool) string {
 type Detokenizer struct {
 	tokenizer *Tokenizer
 	special   bool
+	begun     bool // there was text: a space is a space
 	held      [utf8.UTFMax]byte
 	lenHeld   int
 }
 
+// leadingRule says what decoding does with spaces before the first text.
+type leadingRule uint8
+
+const (
+	leadingKept  leadingRule = iota
+	leadingOne               // the first is left out (Strip of huggingface/tokenizers, SentencePiece)
+	leadingEach              // one of each token is (SentencePiece that removes extra whitespace)
+	leadingToken             // all of the first token's are (Metaspace of huggingface/tokenizers)
+)
+
 // NewDetokenizer returns a Detokenizer for one sequence. With special set,
-// control tokens give their text; else they give nothing.
+// control tokens give their text; else they give nothing. The sequence begins a
+// text: the space that encoding puts before a text in some vocabularies is left
+// out. For one that goes on after other text, call Continue first.
 func (t *Tokenizer) NewDetokenizer(special bool) *Detokenizer {
 	return &Detokenizer{tokenizer: t, special: special}
 }
+
+// Continue says that text came before the sequence, so that a leading space
+// belongs to it.
+func (d *Detokenizer) Continue() { d.begun = true }
 
 // Append appends to dst the text that token id completes.
 func (d *Detokenizer) Append(dst []byte, id int32) []byte {
@@ -53,7 +73,28 @@ func (d *Detokenizer) Append(dst []byte, id int32) []byte {
 	if !t.valid(id) || t.kinds[id] == kindControl && !d.special {
 		return dst
 	}
-	return d.AppendBytes(dst, t.pieces[id])
+	piece := t.pieces[id]
+	if !d.begun && t.leading != leadingKept {
+		piece = d.trimLeading(piece)
+	}
+	return d.AppendBytes(dst, piece)
+}
+
+// trimLeading takes from the first pieces what the rule leaves out.
+func (d *Detokenizer) trimLeading(piece string) string {
+	rest := piece
+	switch d.tokenizer.leading {
+	case leadingToken:
+		rest = strings.ReplaceAll(piece, " ", "")
+		d.begun = true
+	case leadingOne:
+		rest = strings.TrimPrefix(piece, " ")
+		d.begun = d.begun || len(piece) > 0
+	case leadingEach:
+		rest = strings.TrimPrefix(piece, " ")
+		d.begun = d.begun || len(rest) > 0
+	}
+	return rest
 }
 
 // AppendBytes is Append for the bytes of a token.
@@ -98,6 +139,7 @@ func (d *Detokenizer) AppendBytes(dst []byte, piece string) []byte {
 // Flush appends what was held back, which nothing can complete any more, as
 // one U+FFFD, and makes d ready for another text.
 func (d *Detokenizer) Flush(dst []byte) []byte {
+	d.begun = false
 	if d.lenHeld > 0 {
 		d.lenHeld = 0
 		dst = append(dst, replacement...)

@@ -12,12 +12,7 @@ type Span struct {
 // Encode appends the tokens of user text to dst and returns the extended
 // slice. The text of a special token in it is plain text. It adds no BOS.
 func (t *Tokenizer) Encode(dst []int32, text string) []int32 {
-	for len(text) > 0 {
-		n := t.family.next(text)
-		dst = t.appendWord(dst, text[:n])
-		text = text[n:]
-	}
-	return dst
+	return t.appendText(dst, text, true)
 }
 
 // EncodeTemplate is Encode for text that a template or an operator wrote: the
@@ -25,7 +20,7 @@ func (t *Tokenizer) Encode(dst []int32, text string) []int32 {
 // the leftmost first, the longest where several begin at one byte.
 func (t *Tokenizer) EncodeTemplate(dst []int32, text string) []int32 {
 	dst, done := t.appendSpecials(dst, text, 0, 0, len(text))
-	return t.Encode(dst, text[done:])
+	return t.appendText(dst, text[done:], done == 0)
 }
 
 // EncodeSpans is EncodeTemplate for a text made of spans, as if they were one
@@ -46,7 +41,7 @@ func (t *Tokenizer) EncodeSpans(dst []int32, spans []Span) []int32 {
 		}
 		from = to
 	}
-	return t.Encode(dst, text[done:])
+	return t.appendText(dst, text[done:], done == 0)
 }
 
 func joinSpans(spans []Span) string {
@@ -67,16 +62,83 @@ func joinSpans(spans []Span) string {
 
 // appendSpecials appends the special tokens of text[from:to] and what lies
 // before each, beginning with text[done:from], which is plain. It returns where
-// the last special token ended; done if there was none.
+// the last special token ended; done if there was none. Whitespace that a
+// special token strips may be plain.
 func (t *Tokenizer) appendSpecials(dst []int32, text string, done, from, to int) ([]int32, int) {
 	for from < to {
-		id, start, end := t.special.find(text, from, to)
+		id, start, end := t.special.find(text, done, from, to)
 		if id < 0 {
 			break
 		}
-		dst = t.Encode(dst, text[done:start])
+		dst = t.appendText(dst, text[done:start], done == 0)
 		dst = append(dst, id)
 		done, from = end, end
 	}
 	return dst, done
+}
+
+// appendText appends the tokens of a text that holds no special token. first
+// says that nothing came before it.
+func (t *Tokenizer) appendText(dst []int32, text string, first bool) []int32 {
+	for done := 0; done < len(text); {
+		id, start, end := t.added.find(text, done, done, len(text))
+		dst = t.appendNormal(dst, text[done:start], first && done == 0)
+		if id >= 0 {
+			dst = append(dst, id)
+		}
+		done = max(start, end)
+	}
+	return dst
+}
+
+// appendNormal normalises a text, and takes out the tokens that it holds then.
+func (t *Tokenizer) appendNormal(dst []int32, text string, first bool) []int32 {
+	if len(t.steps) > 0 && text != "" {
+		b := stepPool.Get().(*stepBuffers)
+		defer b.free()
+		text = b.run(t.steps, text, first)
+	}
+	if t.inner == nil {
+		return t.appendWords(dst, text, first)
+	}
+	for done := 0; done < len(text); {
+		id, start, end := t.inner.find(text, done, done, len(text))
+		dst = t.appendWords(dst, text[done:start], first && done == 0)
+		if id >= 0 {
+			dst = append(dst, id)
+		}
+		done = max(start, end)
+	}
+	return dst
+}
+
+// appendWords cuts a normal text into words.
+func (t *Tokenizer) appendWords(dst []int32, text string, first bool) []int32 {
+	if len(t.wordSteps) > 0 && text != "" {
+		b := stepPool.Get().(*stepBuffers)
+		defer b.free()
+		text = b.run(t.wordSteps, text, first)
+	}
+	return t.cut(dst, text, t.cuts)
+}
+
+// cut cuts text with the first scanner, each piece with the next, and so on.
+func (t *Tokenizer) cut(dst []int32, text string, cuts []scanner) []int32 {
+	if len(cuts) == 0 {
+		if text == "" {
+			return dst
+		}
+		return t.appendWord(dst, text)
+	}
+	next, cuts := cuts[0], cuts[1:]
+	for len(text) > 0 {
+		n := next(text)
+		if len(cuts) == 0 {
+			dst = t.appendWord(dst, text[:n])
+		} else {
+			dst = t.cut(dst, text[:n], cuts)
+		}
+		text = text[n:]
+	}
+	return dst
 }

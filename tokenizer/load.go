@@ -29,11 +29,16 @@ const (
 	keyUnknown  = "tokenizer.ggml.unknown_token_id"
 	keyPadding  = "tokenizer.ggml.padding_token_id"
 	keyAddBOS   = "tokenizer.ggml.add_bos_token"
+	keyAddEOS   = "tokenizer.ggml.add_eos_token"
 	keyAddSpace = "tokenizer.ggml.add_space_prefix"
+	keySqueeze  = "tokenizer.ggml.remove_extra_whitespaces"
+	keyScores   = "tokenizer.ggml.scores"
+	keyCharsMap = "tokenizer.ggml.precompiled_charsmap"
 )
 
 // FromMetadata builds the tokenizer of a GGUF file from its metadata, which may
-// be hostile. It returns ErrUnsupported for what this package does not know,
+// be hostile: byte-level BPE (model "gpt2") or SentencePiece's BPE ("llama") and
+// unigram ("t5"). It returns ErrUnsupported for what this package does not know,
 // ErrVocabulary for what makes no sense, and the errors of m. It keeps nothing
 // of m.
 func FromMetadata(m *weights.Metadata) (*Tokenizer, error) {
@@ -41,9 +46,17 @@ func FromMetadata(m *weights.Metadata) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
-	if model != "gpt2" {
-		return nil, fmt.Errorf("%w: %s = %q, only \"gpt2\" (byte-level BPE) is known", ErrUnsupported, keyModel, model)
+	switch model {
+	case "gpt2":
+		return fromByteLevel(m)
+	case "llama", "t5":
+		return fromSentence(m, model)
 	}
+	return nil, fmt.Errorf("%w: %s = %q, known are gpt2, llama, t5", ErrUnsupported, keyModel, model)
+}
+
+// fromByteLevel builds a byte-level BPE.
+func fromByteLevel(m *weights.Metadata) (*Tokenizer, error) {
 	pre, err := m.String(keyPre)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
@@ -56,27 +69,16 @@ func FromMetadata(m *weights.Metadata) (*Tokenizer, error) {
 	if prefix, err := m.BoolOr(keyAddSpace, false); err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	} else if prefix {
-		return nil, fmt.Errorf("%w: %s = true for model %q", ErrUnsupported, keyAddSpace, model)
+		return nil, fmt.Errorf("%w: %s = true for model \"gpt2\"", ErrUnsupported, keyAddSpace)
 	}
-	t := &Tokenizer{family: fam}
-	if t.addBOS, err = m.BoolOr(keyAddBOS, fam.addBOS); err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
-	}
-	tokens, err := m.Strings(keyTokens)
-	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
-	}
-	if len(tokens) == 0 || len(tokens) > maxTokens {
-		return nil, fmt.Errorf("%w: %s has %d entries, limits 1 and %d", ErrVocabulary, keyTokens, len(tokens), maxTokens)
-	}
-	if err := t.loadKinds(m, len(tokens)); err != nil {
-		return nil, err
-	}
-	ids, err := t.loadTokens(tokens)
+	t := &Tokenizer{cuts: []scanner{fam.next}, wholeWords: fam.wholeWords}
+	tokens, kinds, err := readTokens(m)
 	if err != nil {
 		return nil, err
 	}
-	if err := t.checkBytes(); err != nil {
+	v := &vocabulary{where: keyTokens, tokens: tokens, kinds: kinds}
+	ids, err := t.loadBytes(v)
+	if err != nil {
 		return nil, err
 	}
 	merges, err := m.Strings(keyMerges)
@@ -86,105 +88,87 @@ func FromMetadata(m *weights.Metadata) (*Tokenizer, error) {
 	if err := t.loadMerges(merges, ids); err != nil {
 		return nil, err
 	}
-	if err := t.loadMarks(m); err != nil {
+	if err := t.loadMarks(m, fam.addBOS); err != nil {
 		return nil, err
 	}
-	t.seal(tokens, merges)
+	t.seal(identity{settings: fam.name, tokens: tokens, merges: merges})
 	return t, nil
 }
 
-// loadKinds reads tokenizer.ggml.token_type; without it every token is normal.
-func (t *Tokenizer) loadKinds(m *weights.Metadata, lenTokens int) error {
-	t.kinds = make([]tokenKind, lenTokens)
+// fromSentence builds a SentencePiece tokenizer. What a file does not say is
+// what llama.cpp takes for it.
+func fromSentence(m *weights.Metadata, model string) (*Tokenizer, error) {
+	if m.Has(keyCharsMap) {
+		return nil, fmt.Errorf("%w: %s: no character map but the identity is known", ErrUnsupported, keyCharsMap)
+	}
+	tokens, kinds, err := readTokens(m)
+	if err != nil {
+		return nil, err
+	}
+	s := &sentenceModel{where: keyTokens, unigram: model == "t5", tokens: tokens, kinds: kinds}
+	s.fallback = slices.Contains(kinds, kindByte)
+	if s.scores, err = m.Floats(keyScores); err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	if s.prefix, err = m.BoolOr(keyAddSpace, true); err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	if s.squeeze, err = m.BoolOr(keySqueeze, false); err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	t := new(Tokenizer)
+	if err := t.loadSentence(s); err != nil {
+		return nil, err
+	}
+	if err := t.loadMarks(m, model == "llama"); err != nil {
+		return nil, err
+	}
+	t.seal(s.identity())
+	return t, nil
+}
+
+// readTokens reads the tokens and their kinds; without tokenizer.ggml.token_type
+// every token is normal.
+func readTokens(m *weights.Metadata) ([]string, []tokenKind, error) {
+	tokens, err := m.Strings(keyTokens)
+	if err != nil {
+		return nil, nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	if len(tokens) == 0 || len(tokens) > maxTokens {
+		return nil, nil, fmt.Errorf("%w: %s has %d entries, limits 1 and %d", ErrVocabulary, keyTokens, len(tokens), maxTokens)
+	}
+	kinds := make([]tokenKind, len(tokens))
 	if !m.Has(keyTypes) {
-		for i := range t.kinds {
-			t.kinds[i] = kindNormal
+		for i := range kinds {
+			kinds[i] = kindNormal
 		}
-		return nil
+		return tokens, kinds, nil
 	}
 	types, err := m.Ints(keyTypes)
 	if err != nil {
-		return fmt.Errorf("tokenizer: %w", err)
+		return nil, nil, fmt.Errorf("tokenizer: %w", err)
 	}
-	if len(types) != lenTokens {
-		return fmt.Errorf("%w: %s has %d entries, %s has %d", ErrVocabulary, keyTypes, len(types), keyTokens, lenTokens)
+	if len(types) != len(tokens) {
+		return nil, nil, fmt.Errorf("%w: %s has %d entries, %s has %d", ErrVocabulary, keyTypes, len(types), keyTokens, len(tokens))
 	}
 	for id, kind := range types {
-		// 0 is "undefined"; some converters write it for padding.
-		if kind < 0 || kind > int64(kindByte) {
-			return fmt.Errorf("%w: %s[%d] = %d", ErrVocabulary, keyTypes, id, kind)
+		if kind < int64(kindUndefined) || kind > int64(kindByte) {
+			return nil, nil, fmt.Errorf("%w: %s[%d] = %d", ErrVocabulary, keyTypes, id, kind)
 		}
-		t.kinds[id] = tokenKind(kind)
+		kinds[id] = tokenKind(kind)
 	}
-	return nil
+	return tokens, kinds, nil
 }
 
-// loadTokens fills pieces, words, byteToken and the special tokens. It returns
-// the IDs by spelling, for the merges.
-func (t *Tokenizer) loadTokens(tokens []string) (map[string]int32, error) {
-	t.pieces = make([]string, len(tokens))
-	t.canonical = make([]uint32, len(tokens))
-	t.words = make(map[string]int32, len(tokens))
-	t.special, t.specials = newSpecialSet(), map[string]int32{}
-	for b := range t.byteToken {
-		t.byteToken[b] = -1
+// loadMarks reads the IDs of the tokens with a meaning of their own. addBOS is
+// what the file means if it does not say.
+func (t *Tokenizer) loadMarks(m *weights.Metadata, addBOS bool) (err error) {
+	if t.addBOS, err = m.BoolOr(keyAddBOS, addBOS); err != nil {
+		return fmt.Errorf("tokenizer: %w", err)
 	}
-	ids := make(map[string]int32, len(tokens))
-	var raw []byte
-	for i, token := range tokens {
-		id := int32(i)
-		if len(token) > maxTokenBytes {
-			return nil, fmt.Errorf("%w: %s[%d] has %d bytes, limit %d", ErrVocabulary, keyTokens, i, len(token), maxTokenBytes)
-		}
-		if token == "" {
-			continue // padding: stands for nothing, is never produced
-		}
-		if first, ok := ids[token]; ok {
-			return nil, fmt.Errorf("%w: %s[%d] = %q repeats %d", ErrVocabulary, keyTokens, i, token, first)
-		}
-		ids[token] = id
-		if t.kinds[i].special() {
-			t.pieces[i] = token
-			t.specials[token] = id
-			if err := t.special.add(token, id); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		var exact bool
-		if raw, exact = appendRaw(raw[:0], token); !exact {
-			t.pieces[i] = token // no bytes spell it, so no text yields it
-			continue
-		}
-		piece := string(raw)
-		t.pieces[i] = piece
-		if kind := t.kinds[i]; kind == kindUnknown || kind == kindUnused {
-			continue
-		}
-		t.words[piece] = id
-		t.longestWord = max(t.longestWord, len(piece))
-		if len(piece) == 1 {
-			t.byteToken[piece[0]] = id
-		}
+	if t.addEOS, err = m.BoolOr(keyAddEOS, false); err != nil {
+		return fmt.Errorf("tokenizer: %w", err)
 	}
-	return ids, nil
-}
-
-// checkBytes refuses a vocabulary that could not spell ordinary text: it must
-// have printable ASCII, tab, line feed, carriage return, and the continuation
-// bytes of UTF-8.
-func (t *Tokenizer) checkBytes() error {
-	for b, id := range t.byteToken {
-		needed := b >= ' ' && b < 0x7f || b == '\t' || b == '\n' || b == '\r' || b >= 0x80 && b < 0xc0
-		if needed && id < 0 {
-			return fmt.Errorf("%w: %s has no token for byte 0x%02x (spelt %q)", ErrVocabulary, keyTokens, b, string(byteRunes[b]))
-		}
-	}
-	return nil
-}
-
-// loadMarks reads the IDs of the tokens with a meaning of their own.
-func (t *Tokenizer) loadMarks(m *weights.Metadata) error {
 	for _, mark := range []struct {
 		key string
 		id  *int32
@@ -205,7 +189,12 @@ func (t *Tokenizer) loadMarks(m *weights.Metadata) error {
 	if t.addBOS && t.bos < 0 && m.Has(keyAddBOS) {
 		return fmt.Errorf("%w: %s = true without %s", ErrVocabulary, keyAddBOS, keyBOS)
 	}
-	t.eog = nil
+	t.markEnds()
+	return nil
+}
+
+// markEnds works out the tokens that end a generation.
+func (t *Tokenizer) markEnds() {
 	for _, id := range []int32{t.eos, t.eot} {
 		if id >= 0 {
 			t.eog = append(t.eog, id)
@@ -218,5 +207,4 @@ func (t *Tokenizer) loadMarks(m *weights.Metadata) error {
 	}
 	slices.Sort(t.eog)
 	t.eog = slices.Compact(t.eog)
-	return nil
 }

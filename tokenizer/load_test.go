@@ -68,7 +68,7 @@ func TestLoadErrors(t *testing.T) {
 			}
 		}
 	}
-	f("model", good.with(keyModel, "llama"), ErrUnsupported, keyModel, "llama")
+	f("model", good.with(keyModel, "bert"), ErrUnsupported, keyModel, "bert", "llama")
 	f("pre", good.with(keyPre, "default"), ErrUnsupported, keyPre, "default", "smollm")
 	f("no pre", good.with(keyPre, nil), nil, keyPre)
 	f("no model", good.with(keyModel, nil), nil, keyModel)

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -80,25 +81,46 @@ func (t *Tokenizer) loadMerges(merges []string, ids map[string]int32) error {
 		return fmt.Errorf("%w: %s has %d entries, limit %d", ErrVocabulary, keyMerges, len(merges), maxMerges)
 	}
 	t.merges = newMergeTable(len(merges))
-	var room []byte
 	for rank, merge := range merges {
-		left, right, ok := strings.Cut(merge, " ")
-		if !ok || left == "" || right == "" || strings.Contains(right, " ") {
+		left, right, ok := cutMerge(merge)
+		if !ok {
 			return fmt.Errorf("%w: %s[%d] = %q is not two tokens", ErrVocabulary, keyMerges, rank, merge)
 		}
-		l, okLeft := ids[left]
-		r, okRight := ids[right]
-		room = append(append(room[:0], left...), right...)
-		whole, okWhole := ids[string(room)]
-		if !okLeft || !okRight || !okWhole {
-			return fmt.Errorf("%w: %s[%d] = %q names a token that is not in the vocabulary", ErrVocabulary, keyMerges, rank, merge)
+		special, err := t.addMerge(left, right, uint32(rank), ids)
+		if err == nil && special {
+			err = errors.New("makes text a special token")
 		}
-		if t.Special(l) || t.Special(r) || t.Special(whole) {
-			return fmt.Errorf("%w: %s[%d] = %q makes text a special token", ErrVocabulary, keyMerges, rank, merge)
-		}
-		if !t.merges.add(l, r, uint32(rank), whole) {
-			return fmt.Errorf("%w: %s[%d] = %q appears twice", ErrVocabulary, keyMerges, rank, merge)
+		if err != nil {
+			return fmt.Errorf("%w: %s[%d] = %q %w", ErrVocabulary, keyMerges, rank, merge, err)
 		}
 	}
 	return nil
 }
+
+func cutMerge(merge string) (left, right string, ok bool) {
+	left, right, ok = strings.Cut(merge, " ")
+	return left, right, ok && left != "" && right != "" && !strings.Contains(right, " ")
+}
+
+// addMerge adds the merge of two tokens. It adds none, and special is true, if
+// that would make text a special token.
+func (t *Tokenizer) addMerge(left, right string, rank uint32, ids map[string]int32) (special bool, err error) {
+	var room [maxMergeBytes]byte
+	l, okLeft := ids[left]
+	r, okRight := ids[right]
+	whole, okWhole := ids[string(append(append(room[:0], left...), right...))]
+	if !okLeft || !okRight || !okWhole {
+		return false, errors.New("names a token that is not in the vocabulary")
+	}
+	if t.Special(l) || t.Special(r) || t.Special(whole) {
+		return true, nil
+	}
+	if !t.merges.add(l, r, rank, whole) {
+		return false, errors.New("appears twice")
+	}
+	return false, nil
+}
+
+// maxMergeBytes is the room on the stack for what a merge makes; more is
+// allocated.
+const maxMergeBytes = 128

@@ -24,6 +24,8 @@ var families = map[string]family{
 	"smollm":    {name: "smollm", next: nextSmolLM},
 	"llama-bpe": {name: "llama-bpe", next: nextLlama3, wholeWords: true, addBOS: true},
 	"qwen2":     {name: "qwen2", next: nextQwen2},
+	"gpt-4o":    {name: "gpt-4o", next: nextO200K},
+	"tekken":    {name: "tekken", next: nextTekken, wholeWords: true, addBOS: true},
 }
 
 // nextSpaces returns the length of the match of `\s+(?!\S)|\s+` at the start
@@ -64,7 +66,7 @@ func contraction(s string, fold bool) int {
 		if a == 0xc5 && len(s) > 2 && s[2] == 0xbf {
 			return 3
 		}
-		a = lower(a)
+		a = asciiLower(a)
 	}
 	switch a {
 	case 's', 't', 'm', 'd':
@@ -75,7 +77,7 @@ func contraction(s string, fold bool) int {
 	}
 	b := s[2]
 	if fold {
-		b = lower(b)
+		b = asciiLower(b)
 	}
 	if (a == 'r' || a == 'v') && b == 'e' || a == 'l' && b == 'l' {
 		return 3
@@ -83,7 +85,7 @@ func contraction(s string, fold bool) int {
 	return 0
 }
 
-func lower(b byte) byte {
+func asciiLower(b byte) byte {
 	if b >= 'A' && b <= 'Z' {
 		b += 'a' - 'A'
 	}

@@ -1,7 +1,7 @@
 package tokenizer
 
 // nextLlama3 scans as the regular expression of Llama 3 (tokenizer.json of
-// meta-llama/Meta-Llama-3-8B; cl100k of openai/tiktoken):
+// meta-llama/Meta-Llama-3-8B):
 //
 //	(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
 //	 ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
@@ -22,15 +22,7 @@ func nextCL100K(s string, maxDigits int) int {
 		return skip(s, n, letter)
 	}
 	if c&number != 0 {
-		end := n
-		for count := 1; count < maxDigits && end < len(s); count++ {
-			c, n := classAt(s, end)
-			if c&number == 0 {
-				break
-			}
-			end += n
-		}
-		return end
+		return digits(s, n, maxDigits)
 	}
 	if n < len(s) && c&newline == 0 {
 		next, m := classAt(s, n)
@@ -44,7 +36,11 @@ func nextCL100K(s string, maxDigits int) int {
 	if c&space == 0 {
 		return skip(s, skipOther(s, n, 0), newline)
 	}
+	return nextLines(s)
+}
 
+// nextLines scans as `\s*[\r\n]+|\s+(?!\S)|\s+`; s begins with whitespace.
+func nextLines(s string) int {
 	// `\s*[\r\n]+` ends after the last line break of the run.
 	end, last, lines := 0, 0, 0
 	for end < len(s) {
@@ -63,6 +59,20 @@ func nextCL100K(s string, maxDigits int) int {
 		return lines
 	case end < len(s) && last > 0:
 		return last
+	}
+	return end
+}
+
+// digits returns the end of `\p{N}{1,most}` at the start of s, whose first
+// rune, a number, has n bytes.
+func digits(s string, n, most int) int {
+	end := n
+	for count := 1; count < most && end < len(s); count++ {
+		c, n := classAt(s, end)
+		if c&number == 0 {
+			break
+		}
+		end += n
 	}
 	return end
 }

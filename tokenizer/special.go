@@ -1,67 +1,118 @@
 package tokenizer
 
-import "fmt"
+import (
+	"fmt"
+	"unicode/utf8"
+)
 
 // maxSpecialBytes bounds the text of a special token, and with it the cost of
 // looking for one at each byte of a text.
 const maxSpecialBytes = 256
 
-// specialSet finds special tokens (control and user-defined) in a text: a trie
-// over their bytes.
+// addedToken is a token that is looked for in a text before anything else is
+// done with it.
+type addedToken struct {
+	text string
+	id   int32
+	// The token takes the whitespace before it, or after it, with it.
+	stripLeft, stripRight bool
+	// The token counts only where no word character touches it.
+	word bool
+}
+
+// specialSet finds added tokens in a text. A nil set finds none.
 type specialSet struct {
-	first [256]bool        // bytes that begin a special token
-	edges map[uint64]int32 // node<<8 | byte -> node; the root is 0
-	token []int32          // by node; -1 where no special token ends
+	first  [256]bool // bytes that begin a token
+	keys   *trie
+	tokens []addedToken
+	strips bool // some token has one of the flags
 }
 
-func newSpecialSet() *specialSet {
-	return &specialSet{edges: map[uint64]int32{}, token: []int32{-1}}
-}
-
-// add returns an error if the text is too long.
-func (s *specialSet) add(text string, id int32) error {
-	if len(text) > maxSpecialBytes {
-		return fmt.Errorf("%w: %s[%d] is a special token of %d bytes, limit %d", ErrVocabulary, keyTokens, id, len(text), maxSpecialBytes)
+// newSpecialSet returns nil if there are no tokens. where names their place in
+// the file, for errors.
+func newSpecialSet(tokens []addedToken, where string) (*specialSet, error) {
+	if len(tokens) == 0 {
+		return nil, nil
 	}
-	node := int32(0)
-	for i := 0; i < len(text); i++ {
-		edge := uint64(node)<<8 | uint64(text[i])
-		next, ok := s.edges[edge]
-		if !ok {
-			next = int32(len(s.token))
-			s.token = append(s.token, -1)
-			s.edges[edge] = next
+	s := &specialSet{tokens: tokens}
+	keys := make([]string, len(tokens))
+	for i, token := range tokens {
+		if len(token.text) > maxSpecialBytes {
+			return nil, fmt.Errorf("%w: %s[%d] is a special token of %d bytes, limit %d", ErrVocabulary, where, token.id, len(token.text), maxSpecialBytes)
 		}
-		node = next
+		keys[i] = token.text
+		s.first[token.text[0]] = true
+		s.strips = s.strips || token.stripLeft || token.stripRight || token.word
 	}
-	s.token[node] = id
-	s.first[text[0]] = true
-	return nil
+	s.keys = newTrie(keys)
+	return s, nil
 }
 
-// find returns the first special token in text[from:to], the longest where
-// several begin at one byte: its ID and its bounds in text. start is to if
-// there is none.
-func (s *specialSet) find(text string, from, to int) (id int32, start, end int) {
+// find returns the first token in text[from:to], the longest where several
+// begin at one byte: its ID and its bounds in text. start is to if there is
+// none. Whitespace that the token strips, which may lie outside from and to but
+// not before done, is within the bounds.
+func (s *specialSet) find(text string, done, from, to int) (id int32, start, end int) {
+	if s == nil {
+		return -1, to, to
+	}
 	for ; from < to; from++ {
 		if !s.first[text[from]] {
 			continue
 		}
-		id = -1
+		found := int32(-1)
 		node := int32(0)
 		for i := from; i < to; i++ {
-			next, ok := s.edges[uint64(node)<<8|uint64(text[i])]
-			if !ok {
+			if node = s.keys.child(node, text[i]); node < 0 {
 				break
 			}
-			node = next
-			if s.token[node] >= 0 {
-				id, end = s.token[node], i+1
+			if s.keys.value[node] >= 0 {
+				found, end = s.keys.value[node], i+1
 			}
 		}
-		if id >= 0 {
-			return id, from, end
+		if found < 0 {
+			continue
 		}
+		token := &s.tokens[found]
+		if !s.strips {
+			return token.id, from, end
+		}
+		if token.word && (endsInWord(text[:from]) || beginsInWord(text[end:])) {
+			from = end - 1
+			continue
+		}
+		start = from
+		if token.stripLeft {
+			start = done + len(trimRightSpace(text[done:from]))
+		}
+		if token.stripRight {
+			end = skip(text, end, space)
+		}
+		return token.id, start, end
 	}
 	return -1, to, to
+}
+
+func trimRightSpace(s string) string {
+	for len(s) > 0 {
+		_, n := utf8.DecodeLastRuneInString(s)
+		if c, _ := classAt(s, len(s)-n); c&space == 0 {
+			break
+		}
+		s = s[:len(s)-n]
+	}
+	return s
+}
+
+func endsInWord(s string) bool {
+	_, n := utf8.DecodeLastRuneInString(s)
+	return n > 0 && beginsInWord(s[len(s)-n:])
+}
+
+func beginsInWord(s string) bool {
+	if s == "" {
+		return false
+	}
+	r, _ := utf8.DecodeRuneInString(s)
+	return isWord(r)
 }

@@ -7,7 +7,7 @@ Unicode. Usage: python unicode.py > ../unicode_table.go
 """
 
 import tokenizers
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
 STEP = 0x1000
 
@@ -40,6 +40,18 @@ def probe_digits():
         for word, _ in digits.pre_tokenize_str(text):
             if len(word) == 1 and word != "a":
                 found.add(ord(word))
+    return found
+
+
+def probe_word():
+    """Code points that keep a single-word token from being found behind them."""
+    t = Tokenizer(models.BPE({"QQ": 0}, []))
+    t.add_tokens([AddedToken("QQ", single_word=True, normalized=False)])
+    found = set()
+    for points in planes():
+        text = "".join(chr(c) + "QQ\x01" for c in points)
+        found.update(points)
+        found.difference_update(points[a // 4] for a, _ in t.encode(text).offsets)
     return found
 
 
@@ -77,3 +89,7 @@ table("letterRanges", "holds what \\p{L} matches: first and last code point of e
 table("numberRanges", "holds what \\p{N} matches.", numbers)
 table("newNumberRanges", "holds the numbers of Digits that \\p{N} does not match.", digits - numbers)
 table("spaceRanges", "holds what \\s matches.", spaces)
+table("upperRanges", "holds what [\\p{Lu}\\p{Lt}] matches.", probe_regex(r"[\p{Lu}\p{Lt}]"))
+table("lowerRanges", "holds what \\p{Ll} matches.", probe_regex(r"\p{Ll}"))
+table("markRanges", "holds what \\p{M} matches.", probe_regex(r"\p{M}"))
+table("wordRanges", "holds what \\w matches for an added token.", probe_word())

@@ -1,0 +1,191 @@
+package tokenizer
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxPieceBytes bounds a piece that the model makes of runes or by ranks: each
+// of its cuts is looked up, and a text may be compared with it at each byte.
+const maxPieceBytes = 256
+
+// vocabulary is what a file says of its tokens, by ID. Where names the place in
+// the file, for errors.
+type vocabulary struct {
+	where  string
+	tokens []string
+	kinds  []tokenKind
+	// model says which tokens the model makes of text.
+	model []bool
+}
+
+func (v *vocabulary) errorf(id int, format string, args ...any) error {
+	return fmt.Errorf("%w: %s[%d] = %q %s", ErrVocabulary, v.where, id, v.tokens[id], fmt.Sprintf(format, args...))
+}
+
+// byteOf returns the byte that a byte token, "<0x0A>", stands for.
+func byteOf(token string) (b byte, ok bool) {
+	const digits = "0123456789ABCDEF"
+	if len(token) != 6 || token[:3] != "<0x" || token[5] != '>' {
+		return 0, false
+	}
+	high, low := strings.IndexByte(digits, token[3]), strings.IndexByte(digits, token[4])
+	return byte(high<<4 | low), high >= 0 && low >= 0
+}
+
+// loadRunes fills t from a vocabulary whose symbols are runes. Spaces in it are
+// spelled as space marks.
+func (t *Tokenizer) loadRunes(v *vocabulary) error {
+	t.pieces = make([]string, len(v.tokens))
+	t.kinds = v.kinds
+	t.canonical = make([]uint32, len(v.tokens))
+	t.words = make(map[string]int32, len(v.tokens))
+	t.runes = map[rune]int32{}
+	t.specials = map[string]int32{}
+	for b := range t.byteToken {
+		t.byteToken[b] = -1
+	}
+	seen := make(map[string]int32, len(v.tokens))
+	for id, token := range v.tokens {
+		if token == "" {
+			continue // padding: stands for nothing, is never produced
+		}
+		if first, ok := seen[token]; ok {
+			return v.errorf(id, "repeats %d", first)
+		}
+		seen[token] = int32(id)
+		if err := t.loadPiece(v, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Tokenizer) loadPiece(v *vocabulary, id int) error {
+	token := v.tokens[id]
+	t.pieces[id] = strings.ReplaceAll(token, spaceMark, " ")
+	switch v.kinds[id] {
+	case kindControl:
+		t.pieces[id] = token
+		t.specials[token] = int32(id)
+	case kindUserDefined:
+		t.specials[token] = int32(id)
+	case kindByte:
+		b, ok := byteOf(token)
+		if !ok || t.byteToken[b] >= 0 {
+			return v.errorf(id, "is a byte token, want each of <0x00> to <0xFF> once")
+		}
+		t.byteToken[b] = int32(id)
+		t.pieces[id] = string([]byte{b})
+	}
+	if !v.model[id] {
+		return nil
+	}
+	if len(token) > maxPieceBytes || !utf8.ValidString(token) {
+		return v.errorf(id, "is not UTF-8 of at most %d bytes", maxPieceBytes)
+	}
+	t.words[token] = int32(id)
+	t.longestWord = max(t.longestWord, len(token))
+	if r, n := utf8.DecodeRuneInString(token); n == len(token) {
+		t.runes[r] = int32(id)
+	}
+	return nil
+}
+
+// allBytes reports whether every byte has a token.
+func (t *Tokenizer) allBytes() bool {
+	for _, id := range t.byteToken {
+		if id < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// merge is one entry of a mergeTable.
+type merge struct {
+	left, right int32
+	rank        uint32
+	id          int32
+}
+
+// mergePieces makes the merges of a vocabulary that has none of its own: two
+// symbols merge if what they spell is a word, in the order of ranks, by ID. This
+// is how SentencePiece and tiktoken merge.
+func (t *Tokenizer) mergePieces(ranks []uint32) {
+	var all []merge
+	for word, id := range t.words {
+		for at := t.symbolBytes(word); at < len(word); at += t.symbolBytes(word[at:]) {
+			left, ok := t.symbolOf(word[:at])
+			if !ok {
+				continue
+			}
+			if right, ok := t.symbolOf(word[at:]); ok {
+				all = append(all, merge{left, right, ranks[id], id})
+			}
+		}
+	}
+	t.merges = newMergeTable(len(all))
+	for _, m := range all {
+		t.merges.add(m.left, m.right, m.rank, m.id)
+	}
+}
+
+// symbolBytes returns the length of the symbol that begins s.
+func (t *Tokenizer) symbolBytes(s string) int {
+	if t.runes == nil {
+		return 1
+	}
+	_, n := utf8.DecodeRuneInString(s)
+	return n
+}
+
+// symbolOf returns the symbol that is spelled so. A rune that only longer pieces
+// have becomes one, which is no token.
+func (t *Tokenizer) symbolOf(spelled string) (int32, bool) {
+	if id, ok := t.words[spelled]; ok {
+		return id, true
+	}
+	r, n := utf8.DecodeRuneInString(spelled)
+	if t.runes == nil || n < len(spelled) {
+		return 0, false
+	}
+	id, ok := t.runes[r]
+	if !ok {
+		id = int32(len(t.pieces) + len(t.atoms))
+		t.runes[r] = id
+		t.atoms = append(t.atoms, r)
+	}
+	return id, true
+}
+
+// markCuts returns the scanner that cuts a text, all of which is one word to the
+// model, where no merge can reach across: before a space mark that follows a
+// rune which no word has before one. Nothing is cut if there is no such place.
+func (t *Tokenizer) markCuts() []scanner {
+	if _, ok := t.words[spaceMark]; !ok {
+		return nil
+	}
+	glued := map[rune]bool{}
+	for word := range t.words {
+		for at := 1; at < len(word); at++ {
+			if strings.HasPrefix(word[at:], spaceMark) {
+				r, _ := utf8.DecodeLastRuneInString(word[:at])
+				glued[r] = true
+			}
+		}
+	}
+	return []scanner{func(s string) int {
+		for at := 0; ; {
+			n := nextBefore(s[at:], spaceMark)
+			at += n
+			if at == len(s) {
+				return at
+			}
+			if r, _ := utf8.DecodeLastRuneInString(s[:at]); !glued[r] {
+				return at
+			}
+		}
+	}}
+}
