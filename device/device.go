@@ -20,6 +20,26 @@ import (
 // BlockTokens is how many token positions one KV block holds.
 const BlockTokens = 32
 
+// PoolKind names one of the pools of KV blocks that a program may have.
+type PoolKind uint8
+
+// The kinds of pools. A layer whose tokens see all positions before them lives
+// in the full pool, one with a window in the window pool, whose blocks are given
+// back once no token to come sees them. A sequence has a block table of each kind.
+const (
+	Full PoolKind = iota
+	Window
+	PoolKinds = iota
+)
+
+// KindOf returns the pool that a layer lives in.
+func KindOf(l graph.KVLayer) PoolKind {
+	if l.Window > 0 {
+		return Window
+	}
+	return Full
+}
+
 // Sampled stands in StepInput.Tokens for "the token sampled last for this
 // table row", which may still be on the device.
 const Sampled int32 = -1
@@ -42,8 +62,9 @@ type Options struct {
 	MaxRows int
 	// MaxTokens is the most tokens in a step.
 	MaxTokens int
-	// Blocks is the number of KV blocks of the pool.
-	Blocks int
+	// Blocks is the number of KV blocks of each pool. That of the window pool is
+	// 0 where no layer has a window.
+	Blocks [PoolKinds]int
 	// KV is the type of stored keys and values: F16 or F32.
 	KV graph.DType
 	// Progress, if set, is told how many bytes of weights are ready.
@@ -87,8 +108,9 @@ type Backend interface {
 type Program interface {
 	// Class is the numerics class (docs/NUMERICS.md).
 	Class() string
-	// Pool is the program's KV pool.
-	Pool() Pool
+	// Pool is the program's KV pool of a kind; one of no blocks where no layer
+	// is of that kind.
+	Pool(PoolKind) Pool
 	// Overlaps reports whether a launch runs beside the host. The step loop then
 	// launches step N+1 before it reads the tokens of step N, and asks for
 	// Sample(N+1) once it has: two steps are under way at a time.
@@ -138,7 +160,9 @@ type StepInput struct {
 	// Per token.
 	Tokens    []int32 // token IDs, or Sampled
 	Positions []int32 // absolute position in the sequence
-	Slots     []int32 // where KV is written: block·BlockTokens + offset
+	// Slots says where KV is written in each pool: block·BlockTokens + offset.
+	// Those of a pool without blocks are empty.
+	Slots [PoolKinds][]int32
 
 	// Spans are the sequences of the step.
 	Spans []Span
@@ -161,8 +185,10 @@ type Span struct {
 	Tokens int32 // tokens in this step
 }
 
-// TableDiff sets Blocks at entries [Start, …) of one row of the block table.
+// TableDiff sets Blocks at entries [Start, …) of one row of the block table of
+// a kind. Entries that no token sees again keep what they had.
 type TableDiff struct {
+	Kind   PoolKind
 	Row    int32
 	Start  int32
 	Blocks []int32

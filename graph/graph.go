@@ -62,6 +62,19 @@ type Graph struct {
 type KVLayer struct {
 	Heads   int // KV heads
 	HeadDim int // elements of one head
+	// Window is how many positions a token sees, its own included; 0 means all.
+	// Layers with a window live in a pool of their own.
+	Window int
+}
+
+// Window returns the window of g's layers that have one, or 0.
+func (g *Graph) Window() int {
+	for _, l := range g.KV {
+		if l.Window > 0 {
+			return l.Window
+		}
+	}
+	return 0
 }
 
 // Builder makes a Graph. Its methods check shapes; the first error sticks and

@@ -35,8 +35,9 @@ type RoPE struct {
 // is that layer.
 type StoreKV struct{ Layer int }
 
-// Attention reads a layer of the cache: softmax(Scale · q·kᵀ) · v over all
-// positions up to the token's own. Query heads share KV heads in groups.
+// Attention reads a layer of the cache: softmax(Scale · q·kᵀ) · v over the
+// positions up to the token's own, as far back as the layer's window. Query heads
+// share KV heads in groups.
 type Attention struct {
 	Heads   int
 	HeadDim int
@@ -103,6 +104,9 @@ func (b *Builder) RoPE(x Value, op RoPE) Value {
 func (b *Builder) StoreKV(k, v Value, layer KVLayer) Value {
 	if tk, tv := b.typeOf(k), b.typeOf(v); b.err == nil && (tk != tv || tk.Dim != layer.Heads*layer.HeadDim) {
 		return b.fail("StoreKV of %d heads of %d over values of %d and %d", layer.Heads, layer.HeadDim, tk.Dim, tv.Dim)
+	}
+	if w := b.g.Window(); b.err == nil && (layer.Window < 0 || w > 0 && layer.Window > 0 && layer.Window != w) {
+		return b.fail("StoreKV with a window of %d beside one of %d", layer.Window, w)
 	}
 	b.g.KV = append(b.g.KV, layer)
 	return b.add(StoreKV{Layer: len(b.g.KV) - 1}, Type{Cache, 0}, k, v)

@@ -15,7 +15,7 @@ import (
 // heap once the scratch has grown.
 func TestStepAllocatesNothing(t *testing.T) {
 	c := golden.TinyCase(t, "q4_1")
-	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, Blocks: 32, ContextLength: 512})
+	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, Blocks: [device.PoolKinds]int{32}, ContextLength: 512})
 	for name, in := range map[string]*device.StepInput{
 		"prefill": r.Input(2, false, devicetest.Part{Row: 0, Tokens: sequence(c.Vocab, 300, 1)}),
 		"decode":  r.Input(2, false, devicetest.Part{Row: 1, Tokens: []int32{3}}, devicetest.Part{Row: 0, Tokens: []int32{5}}),

@@ -135,20 +135,26 @@ func (a *attention) split(kvHeads int) bool {
 // head is attention of one group over one KV head of a layer.
 type head struct {
 	*program
-	op    graph.Attention
-	layer int
-	q, y  *buffer
-	group int // query heads that share the KV head
-	scale float32
+	op     graph.Attention
+	layer  int
+	kind   device.PoolKind
+	window int32 // positions that a token sees
+	q, y   *buffer
+	group  int // query heads that share the KV head
+	scale  float32
 }
 
 // compile adds the phases of one attention node. How tasks are cut does not
 // change the result: the chunks are always the same, and merged in order.
 func (a *attention) compile(p *program, op graph.Attention, layer int, q, y *buffer) {
-	kvHeads := p.graph.KV[layer].Heads
+	kv := p.graph.KV[layer]
+	kvHeads := kv.Heads
 	h := &head{
-		program: p, op: op, layer: layer, q: q, y: y, group: op.Heads / kvHeads,
+		program: p, op: op, layer: layer, kind: device.KindOf(kv), window: math.MaxInt32, q: q, y: y, group: op.Heads / kvHeads,
 		scale: float32(op.Scale * math.Log2E),
+	}
+	if kv.Window > 0 {
+		h.window = int32(min(kv.Window, math.MaxInt32))
 	}
 	p.add(
 		func() int {
@@ -164,7 +170,7 @@ func (a *attention) compile(p *program, op graph.Attention, layer int, q, y *buf
 				return
 			}
 			pair, c := i/int(a.maxChunks), int32(i%int(a.maxChunks))
-			if g := &a.groups[pair/kvHeads]; c < g.chunks {
+			if g := &a.groups[pair/kvHeads]; c < g.chunks && c >= h.first(g) {
 				h.part(w, g, pair%kvHeads, c, a.part(pair, c))
 			}
 		})
@@ -200,20 +206,26 @@ func (h *head) attend(w *attentionWorker, g *queryGroup, kvHead int, c int32, n 
 	start := c * kernels.ChunkSlots
 	for i := range n {
 		pos := h.in.Positions[g.token+int32(i/h.group)]
-		w.first[i], w.last[i] = 0, max(0, min(kernels.ChunkSlots, pos+1-start))
+		w.first[i], w.last[i] = max(0, pos+1-h.window-start), max(0, min(kernels.ChunkSlots, pos+1-start))
 	}
 	furthest := h.in.Positions[g.token+g.count-1]
 	from := int(c) * chunkBlocks
 	to := min(from+chunkBlocks, int(furthest)/device.BlockTokens+1)
-	h.pool.chunk(&w.chunk, h.table.Row(g.row)[from:to], h.layer, kvHead)
+	h.pools[h.kind].chunk(&w.chunk, h.table.Row(h.kind, g.row)[from:to], h.layer, kvHead)
 	h.kernels.AttendChunk(&w.chunk, w.q, n, w.first, w.last, w.scratch, m, l, acc)
+}
+
+// first returns the first chunk of which a group sees anything.
+func (h *head) first(g *queryGroup) int32 {
+	return max(0, h.in.Positions[g.token]+1-h.window) / kernels.ChunkSlots
 }
 
 // whole runs all chunks of a group over one KV head.
 func (h *head) whole(w *attentionWorker, g *queryGroup, kvHead int) {
 	n, d := h.load(w, g, kvHead), h.op.HeadDim
-	h.attend(w, g, kvHead, 0, n, w.tm, w.tl, w.total)
-	for c := int32(1); c < g.chunks; c++ {
+	first := h.first(g)
+	h.attend(w, g, kvHead, first, n, w.tm, w.tl, w.total)
+	for c := first + 1; c < g.chunks; c++ {
 		h.attend(w, g, kvHead, c, n, w.m, w.l, w.acc)
 		for i := range n {
 			h.kernels.MergeChunk(&w.tm[i], &w.tl[i], w.total[i*d:(i+1)*d], w.m[i], w.l[i], w.acc[i*d:(i+1)*d])
@@ -233,7 +245,7 @@ func (h *head) part(w *attentionWorker, g *queryGroup, kvHead int, c int32, out 
 func (h *head) merge(w *attentionWorker, g *queryGroup, pair, kvHead int) {
 	n, d := h.group, h.op.HeadDim
 	clear(w.tl[:n])
-	for c := range g.chunks {
+	for c := h.first(g); c < g.chunks; c++ {
 		part := h.attention.part(pair, c)
 		for i := range n {
 			acc := part[2*n+i*d : 2*n+(i+1)*d]

@@ -37,9 +37,13 @@ func (Backend) Plan(g *graph.Graph, w *weights.File, o device.Options) (device.P
 	if err != nil {
 		return nil, err
 	}
+	kv := int64(0)
+	for kind, blocks := range o.Blocks {
+		kv += int64(blocks) * int64(blockBytes(g, o.KV, device.PoolKind(kind)))
+	}
 	return device.Plan{
 		{Name: "weights", Bytes: int64(packed)},
-		{Name: "KV cache", Bytes: int64(o.Blocks) * int64(blockBytes(g, o.KV))},
+		{Name: "KV cache", Bytes: kv},
 		{Name: "scratch", Bytes: int64(l.bytes())},
 	}, nil
 }
@@ -67,8 +71,10 @@ func (Backend) Compile(ctx context.Context, g *graph.Graph, w *weights.File, o d
 	if p.weights, err = loadWeights(ctx, g, w, p.team, o.Progress); err != nil {
 		return nil, err
 	}
-	if p.pool, err = newPool(g, o); err != nil {
-		return nil, err
+	for kind := range p.pools {
+		if p.pools[kind], err = newPool(g, o, device.PoolKind(kind)); err != nil {
+			return nil, err
+		}
 	}
 	if p.scratch, err = slab.New(l.bytes()); err != nil {
 		return nil, err

@@ -87,7 +87,7 @@ func TestScheduleInvariance(t *testing.T) {
 				c := golden.TinyCase(t, name)
 				a, b := sequence(c.Vocab, 290, 1), sequence(c.Vocab, 150, 2)
 				open := func(threads int) *devicetest.Runner {
-					return devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{Threads: threads, KV: kv, MaxRows: 512, Blocks: 64, ContextLength: 300})
+					return devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{Threads: threads, KV: kv, MaxRows: 512, Blocks: [device.PoolKinds]int{64}, ContextLength: 300})
 				}
 				r := open(1)
 				wantA, wantB := r.Feed(0, 2, a, 290), r.Feed(1, 2, b, 150)
@@ -143,8 +143,8 @@ func together(r *devicetest.Runner, a, b []int32) (rowsA, rowsB [][]float32) {
 // TestPool: a block saved, loaded elsewhere or copied gives the same bits.
 func TestPool(t *testing.T) {
 	c := golden.TinyCase(t, "q4_1")
-	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, Blocks: 8, ContextLength: 96})
-	pool := r.Program.Pool()
+	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, Blocks: [device.PoolKinds]int{8}, ContextLength: 96})
+	pool := r.Program.Pool(device.Full)
 	tokens := sequence(c.Vocab, 40, 3)
 	r.Feed(0, 1, tokens[:39], 39) // blocks 7 and 6
 	want := r.Feed(0, 1, tokens[39:], 1)
@@ -169,7 +169,7 @@ func TestPool(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := &device.StepInput{
-		Tokens: tokens[39:], Positions: []int32{39}, Slots: []int32{2*device.BlockTokens + 7},
+		Tokens: tokens[39:], Positions: []int32{39}, Slots: [device.PoolKinds][]int32{{2*device.BlockTokens + 7}},
 		Spans: []device.Span{{Row: 5, Start: 0, Tokens: 1}}, Logits: []int32{0}, KeepLogits: true,
 		Tables: []device.TableDiff{{Row: 5, Blocks: []int32{1, 2}}},
 	}

@@ -108,12 +108,13 @@ func (p *program) embed(table weights.Tensor, out []float32, r int) {
 
 // store writes token r's K and V into its slot of a layer.
 func (p *program) store(layer, r int, k, v *buffer) {
-	slot := p.in.Slots[r]
 	kv := p.graph.KV[layer]
+	kind := device.KindOf(kv)
+	slot, pool := p.in.Slots[kind][r], p.pools[kind]
 	for h := range kv.Heads {
-		kb, vb := p.pool.head(slot/device.BlockTokens, layer, h)
+		kb, vb := pool.head(slot/device.BlockTokens, layer, h)
 		at, end := h*kv.HeadDim, (h+1)*kv.HeadDim
-		p.kernels.StoreK(kb, p.pool.dtype, kv.HeadDim, int(slot%device.BlockTokens), k.row(r, end)[at:])
-		p.kernels.StoreV(vb, p.pool.dtype, kv.HeadDim, int(slot%device.BlockTokens), v.row(r, end)[at:])
+		p.kernels.StoreK(kb, pool.dtype, kv.HeadDim, int(slot%device.BlockTokens), k.row(r, end)[at:])
+		p.kernels.StoreV(vb, pool.dtype, kv.HeadDim, int(slot%device.BlockTokens), v.row(r, end)[at:])
 	}
 }

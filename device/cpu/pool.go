@@ -10,37 +10,42 @@ import (
 	kernels "github.com/holdfast-run/holdfast/kernels/cpu"
 )
 
-// pool holds the KV blocks. A block is contiguous over all layers:
-// [layer][KV head][K: dim × 32 slots, V: 32 slots × dim].
+// pool holds the KV blocks of one kind. A block is contiguous over all layers
+// of that kind: [layer][KV head][K: dim × 32 slots, V: 32 slots × dim].
 type pool struct {
 	slab   *slab.Slab
 	data   []byte
 	kv     []graph.KVLayer
-	offset []int // of each layer in a block, in bytes
+	offset []int // of each of the graph's layers in a block, in bytes
 	block  int   // bytes of one block
+	blocks int
 	dtype  graph.DType
 }
 
-func blockBytes(g *graph.Graph, t graph.DType) int {
+func blockBytes(g *graph.Graph, t graph.DType, kind device.PoolKind) int {
 	n := 0
 	for _, l := range g.KV {
-		n += 2 * l.Heads * kernels.KVBytes(t, l.HeadDim)
+		if device.KindOf(l) == kind {
+			n += 2 * l.Heads * kernels.KVBytes(t, l.HeadDim)
+		}
 	}
 	return n
 }
 
-func newPool(g *graph.Graph, o device.Options) (*pool, error) {
-	p := &pool{kv: g.KV, block: blockBytes(g, o.KV), dtype: o.KV}
+func newPool(g *graph.Graph, o device.Options, kind device.PoolKind) (*pool, error) {
+	p := &pool{kv: g.KV, block: blockBytes(g, o.KV, kind), blocks: o.Blocks[kind], dtype: o.KV}
 	at := 0
 	for _, l := range g.KV {
 		p.offset = append(p.offset, at)
-		at += 2 * l.Heads * kernels.KVBytes(o.KV, l.HeadDim)
+		if device.KindOf(l) == kind {
+			at += 2 * l.Heads * kernels.KVBytes(o.KV, l.HeadDim)
+		}
 	}
 	var err error
-	if p.slab, err = slab.New(o.Blocks * p.block); err != nil {
+	if p.slab, err = slab.New(p.blocks * p.block); err != nil {
 		return nil, err
 	}
-	p.data = p.slab.Take(o.Blocks * p.block)
+	p.data = p.slab.Take(p.blocks * p.block)
 	return p, nil
 }
 
@@ -67,7 +72,7 @@ func (p *pool) chunk(c *kernels.Chunk, blocks []int32, layer, head int) {
 func (p *pool) BlockBytes() int { return p.block }
 
 // Blocks implements device.Pool.
-func (p *pool) Blocks() int { return len(p.data) / p.block }
+func (p *pool) Blocks() int { return p.blocks }
 
 func (p *pool) bytes(b int32) ([]byte, error) {
 	if b < 0 || int(b) >= p.Blocks() {

@@ -19,7 +19,7 @@ type program struct {
 	kernels *kernels.Kernels
 	layout  *layout
 	weights *modelWeights
-	pool    *pool
+	pools   [device.PoolKinds]*pool
 	table   *device.Table
 	team    *team
 	scratch *slab.Slab
@@ -85,7 +85,7 @@ func (p *program) bind() {
 func (p *program) Class() string { return Class }
 
 // Pool implements device.Program.
-func (p *program) Pool() device.Pool { return p.pool }
+func (p *program) Pool(kind device.PoolKind) device.Pool { return p.pools[kind] }
 
 // Overlaps implements device.Program: host and kernels share the cores.
 func (p *program) Overlaps() bool { return false }
@@ -168,8 +168,10 @@ func (p *program) Close() error {
 	if p.weights != nil {
 		errs = append(errs, p.weights.slab.Close())
 	}
-	if p.pool != nil {
-		errs = append(errs, p.pool.slab.Close())
+	for _, pool := range p.pools {
+		if pool != nil {
+			errs = append(errs, pool.slab.Close())
+		}
 	}
 	if p.scratch != nil {
 		errs = append(errs, p.scratch.Close())

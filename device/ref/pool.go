@@ -9,30 +9,36 @@ import (
 	"github.com/holdfast-run/holdfast/graph"
 )
 
-// pool keeps KV in float64. A block is [layer][K, V][slot][head · dim].
+// pool keeps the KV of one kind in float64. A block is
+// [layer][K, V][slot][head · dim].
 type pool struct {
 	kv     []graph.KVLayer
-	offset []int // of each layer in a block, in elements
+	offset []int // of each of the graph's layers in a block, in elements
 	elems  int   // of one block
+	blocks int
 	data   []float64
 }
 
-func blockElems(g *graph.Graph) int {
+func blockElems(g *graph.Graph, kind device.PoolKind) int {
 	n := 0
 	for _, l := range g.KV {
-		n += 2 * device.BlockTokens * l.Heads * l.HeadDim
+		if device.KindOf(l) == kind {
+			n += 2 * device.BlockTokens * l.Heads * l.HeadDim
+		}
 	}
 	return n
 }
 
-func newPool(g *graph.Graph, blocks int) *pool {
-	p := &pool{kv: g.KV, elems: blockElems(g)}
+func newPool(g *graph.Graph, o device.Options, kind device.PoolKind) *pool {
+	p := &pool{kv: g.KV, elems: blockElems(g, kind), blocks: o.Blocks[kind]}
 	at := 0
 	for _, l := range g.KV {
 		p.offset = append(p.offset, at)
-		at += 2 * device.BlockTokens * l.Heads * l.HeadDim
+		if device.KindOf(l) == kind {
+			at += 2 * device.BlockTokens * l.Heads * l.HeadDim
+		}
 	}
-	p.data = make([]float64, blocks*p.elems)
+	p.data = make([]float64, p.blocks*p.elems)
 	return p
 }
 
@@ -57,7 +63,7 @@ func (p *pool) head(layer, slot, head int) (k, v []float64) {
 }
 
 func (p *pool) BlockBytes() int { return 8 * p.elems }
-func (p *pool) Blocks() int     { return len(p.data) / p.elems }
+func (p *pool) Blocks() int     { return p.blocks }
 
 func (p *pool) block(b int32) ([]float64, error) {
 	if b < 0 || int(b) >= p.Blocks() {

@@ -31,9 +31,13 @@ func (Backend) Plan(g *graph.Graph, w *weights.File, o device.Options) (device.P
 		}
 		elems += int64(have.Elems())
 	}
+	kv := int64(0)
+	for kind, blocks := range o.Blocks {
+		kv += int64(blocks) * int64(blockElems(g, device.PoolKind(kind))) * 8
+	}
 	return device.Plan{
 		{Name: "weights (float32)", Bytes: 4 * elems},
-		{Name: "KV cache (float64)", Bytes: int64(o.Blocks) * int64(blockElems(g)) * 8},
+		{Name: "KV cache (float64)", Bytes: kv},
 	}, nil
 }
 
@@ -44,8 +48,10 @@ func (Backend) Compile(ctx context.Context, g *graph.Graph, w *weights.File, o d
 		opts:    o,
 		weights: map[string][]float32{},
 		table:   device.NewTable(o),
-		pool:    newPool(g, o.Blocks),
 		sampled: make([]int32, o.MaxRows),
+	}
+	for kind := range p.pools {
+		p.pools[kind] = newPool(g, o, device.PoolKind(kind))
 	}
 	for _, t := range g.Tensors() {
 		if err := ctx.Err(); err != nil {
@@ -71,7 +77,7 @@ type program struct {
 	opts    device.Options
 	weights map[string][]float32
 	table   *device.Table
-	pool    *pool
+	pools   [device.PoolKinds]*pool
 	sampled []int32 // per table row: the token drawn last
 
 	rows []int32 // table row of each row of logits of the last launch
@@ -80,10 +86,12 @@ type program struct {
 }
 
 func (p *program) Class() string                 { return "ref" }
-func (p *program) Pool() device.Pool             { return p.pool }
 func (p *program) Overlaps() bool                { return false }
 func (p *program) Close() error                  { return nil }
 func (p *program) Wait() (*device.Output, error) { return &p.out, nil }
+
+// Pool implements device.Program.
+func (p *program) Pool(kind device.PoolKind) device.Pool { return p.pools[kind] }
 
 // Launch implements device.Program.
 func (p *program) Launch(in *device.StepInput) (device.Ticket, error) {

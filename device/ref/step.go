@@ -40,8 +40,9 @@ func (s *step) eval(n graph.Node) [][]float64 {
 	case graph.RoPE:
 		return each(arg(0), func(i int, x []float64) []float64 { return rope(x, op, float64(s.in.Positions[i])) })
 	case graph.StoreKV:
-		for i, slot := range s.in.Slots {
-			s.pool.store(op.Layer, int(slot), arg(0)[i], arg(1)[i])
+		kind := device.KindOf(s.graph.KV[op.Layer])
+		for i, slot := range s.in.Slots[kind] {
+			s.pools[kind].store(op.Layer, int(slot), arg(0)[i], arg(1)[i])
 		}
 		return nil
 	case graph.Attention:
@@ -77,29 +78,35 @@ func (s *step) embed(op graph.Embed, dim int) [][]float64 {
 	return rows
 }
 
-// attend returns attention of token i's query over its sequence up to itself.
+// attend returns attention of token i's query over its sequence up to itself,
+// as far back as the window.
 func (s *step) attend(i int, q []float64, op graph.Attention, layer int) []float64 {
-	blocks := s.table.Row(s.tokenRow[i])
-	n := int(s.in.Positions[i]) + 1
-	kvHeads := s.graph.KV[layer].Heads
+	kv := s.graph.KV[layer]
+	kind := device.KindOf(kv)
+	blocks, pool := s.table.Row(kind, s.tokenRow[i]), s.pools[kind]
+	n, first := int(s.in.Positions[i])+1, 0
+	if kv.Window > 0 {
+		first = max(0, n-kv.Window)
+	}
+	kvHeads := kv.Heads
 	out := make([]float64, len(q))
 	scores := make([]float64, n)
 	for h := range op.Heads {
 		kvHead := h / (op.Heads / kvHeads)
 		qh, oh := q[h*op.HeadDim:(h+1)*op.HeadDim], out[h*op.HeadDim:(h+1)*op.HeadDim]
 		most := math.Inf(-1)
-		for p := range n {
-			k, _ := s.pool.head(layer, slotOf(blocks, p), kvHead)
+		for p := first; p < n; p++ {
+			k, _ := pool.head(layer, slotOf(blocks, p), kvHead)
 			scores[p] = op.Scale * dot(qh, k)
 			most = max(most, scores[p])
 		}
 		var sum float64
-		for p := range n {
+		for p := first; p < n; p++ {
 			scores[p] = math.Exp(scores[p] - most)
 			sum += scores[p]
 		}
-		for p := range n {
-			_, v := s.pool.head(layer, slotOf(blocks, p), kvHead)
+		for p := first; p < n; p++ {
+			_, v := pool.head(layer, slotOf(blocks, p), kvHead)
 			for d := range oh {
 				oh[d] += scores[p] / sum * v[d]
 			}

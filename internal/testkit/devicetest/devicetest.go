@@ -46,7 +46,10 @@ func Open(t testing.TB, b device.Backend, path string, o device.Options) *Runner
 	o.ContextLength = or(o.ContextLength, min(g.ContextLength, 1024))
 	o.MaxRows = or(o.MaxRows, 64)
 	o.MaxTokens = or(o.MaxTokens, 512)
-	o.Blocks = or(o.Blocks, 2*o.MaxBlocks())
+	o.Blocks[device.Full] = or(o.Blocks[device.Full], 2*o.MaxBlocks())
+	if g.Window() > 0 {
+		o.Blocks[device.Window] = or(o.Blocks[device.Window], 2*o.MaxBlocks())
+	}
 	if o.KV == graph.Invalid {
 		o.KV = graph.F32
 	}
@@ -69,12 +72,21 @@ type Part struct {
 }
 
 // block returns the i-th block of a row: rows take turns, in descending order.
-func (r *Runner) block(row, i, rows int) int32 {
-	b := r.Options.Blocks - 1 - (i*rows + row)
+// Blocks of the window pool are used again as soon as the window allows.
+func (r *Runner) block(kind device.PoolKind, row, i, rows int) int32 {
+	if kind == device.Window {
+		i %= (r.Graph.Window()+r.Options.MaxTokens)/device.BlockTokens + 2
+	}
+	b := r.Options.Blocks[kind] - 1 - (i*rows + row)
 	if b < 0 {
-		r.t.Fatalf("devicetest: pool of %d blocks is too small", r.Options.Blocks)
+		r.t.Fatalf("devicetest: pool of %d blocks is too small", r.Options.Blocks[kind])
 	}
 	return int32(b)
+}
+
+// slot returns where a position's KV is.
+func (r *Runner) slot(kind device.PoolKind, row, pos, rows int) int32 {
+	return r.block(kind, row, pos/device.BlockTokens, rows)*device.BlockTokens + int32(pos%device.BlockTokens)
 }
 
 // Input returns the step of these parts, with logits of every token if all is
@@ -85,14 +97,14 @@ func (r *Runner) Input(rows int, all bool, parts ...Part) *device.StepInput {
 		first := r.length[p.Row]
 		r.length[p.Row] += len(p.Tokens)
 		need := (r.length[p.Row] + device.BlockTokens - 1) / device.BlockTokens
-		var fresh []int32
-		for i := r.sent[p.Row]; i < need; i++ {
-			fresh = append(fresh, r.block(p.Row, i, rows))
+		for kind := device.PoolKind(0); kind < device.PoolKinds && r.sent[p.Row] < need; kind++ {
+			diff := device.TableDiff{Kind: kind, Row: int32(p.Row), Start: int32(r.sent[p.Row])}
+			for i := r.sent[p.Row]; i < need && r.Options.Blocks[kind] > 0; i++ {
+				diff.Blocks = append(diff.Blocks, r.block(kind, p.Row, i, rows))
+			}
+			in.Tables = append(in.Tables, diff)
 		}
-		if len(fresh) > 0 {
-			in.Tables = append(in.Tables, device.TableDiff{Row: int32(p.Row), Start: int32(r.sent[p.Row]), Blocks: fresh})
-			r.sent[p.Row] = need
-		}
+		r.sent[p.Row] = max(r.sent[p.Row], need)
 		in.Spans = append(in.Spans, device.Span{Row: int32(p.Row), Start: int32(len(in.Tokens)), Tokens: int32(len(p.Tokens))})
 		for i, tok := range p.Tokens {
 			pos := first + i
@@ -101,7 +113,11 @@ func (r *Runner) Input(rows int, all bool, parts ...Part) *device.StepInput {
 			}
 			in.Tokens = append(in.Tokens, tok)
 			in.Positions = append(in.Positions, int32(pos))
-			in.Slots = append(in.Slots, r.block(p.Row, pos/device.BlockTokens, rows)*device.BlockTokens+int32(pos%device.BlockTokens))
+			for kind, blocks := range r.Options.Blocks {
+				if blocks > 0 {
+					in.Slots[kind] = append(in.Slots[kind], r.slot(device.PoolKind(kind), p.Row, pos, rows))
+				}
+			}
 		}
 	}
 	return in
