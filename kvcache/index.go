@@ -130,8 +130,8 @@ func (x *index) check(blocks []block) error {
 		}
 	}
 	for b := range blocks {
-		if children[b] != blocks[b].children {
-			return fmt.Errorf("kvcache: BUG: block %d has %d children, %d counted", b, children[b], blocks[b].children)
+		if children[b] != blocks[b].kin {
+			return fmt.Errorf("kvcache: BUG: block %d has %d children, %d counted", b, children[b], blocks[b].kin)
 		}
 	}
 	for _, e := range x.table {

@@ -241,7 +241,7 @@ func TestPoolCheck(t *testing.T) {
 		"negative use":    func(p *Pool) { p.blocks[0].refs = -1 },
 		"cached, unknown": func(p *Pool) { p.index.remove(p.oldest) },
 		"miscounted":      func(p *Pool) { p.cached++ },
-		"child forgotten": func(p *Pool) { p.blocks[p.newest].children = 0 },
+		"child forgotten": func(p *Pool) { p.blocks[p.newest].kin = 0 },
 		"table":           func(p *Pool) { clear(p.index.table) },
 		"tokens":          func(p *Pool) { p.index.hash[p.oldest]++ },
 	} {

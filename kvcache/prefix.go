@@ -29,34 +29,31 @@ func firstParent(r Root) int32 { return ^r }
 // Match appends to dst the blocks that hold the longest prefix of tokens, in
 // whole blocks, each with a reference for the caller. What dst holds already
 // are the first blocks of tokens, sealed and the caller's, as a session has
-// them between two turns: the match goes on behind them.
+// them between two turns: the match goes on behind them. In a pool with a window
+// a prefix counts only with its window blocks, and dst must be empty.
 func (p *Pool) Match(dst []int32, r Root, tokens []int32) []int32 {
-	parent := firstParent(r)
-	if n := len(dst); n > 0 {
-		parent = dst[n-1]
+	parent, known := firstParent(r), len(dst)
+	if known > 0 {
+		parent = dst[known-1]
 	}
 	hash := p.index.hashOfParent(parent)
-	for at := len(dst) * BlockTokens; at+BlockTokens <= len(tokens); at += BlockTokens {
+	for at := known * BlockTokens; at+BlockTokens <= len(tokens); at += BlockTokens {
 		ids := tokens[at : at+BlockTokens]
 		hash = hashOf(hash, ids)
 		b := p.index.find(parent, ids, hash)
 		if b == none {
 			break
 		}
-		p.take(b)
 		dst = append(dst, b)
 		parent = b
 	}
-	return dst
-}
-
-// take adds a reference to an indexed block.
-func (p *Pool) take(b int32) {
-	e := &p.blocks[b]
-	if e.refs == 0 {
-		p.unlink(b)
+	if p.window != nil {
+		dst = dst[:p.reach(dst)]
 	}
-	e.refs++
+	for _, b := range dst[known:] {
+		p.take(b)
+	}
+	return dst
 }
 
 // Seal indexes the i-th block of a sequence, now that its KV is computed: blocks
@@ -85,7 +82,7 @@ func (p *Pool) Seal(r Root, blocks []int32, i int, tokens []int32) (changed bool
 	}
 	p.index.add(b, parent, ids, hash)
 	if parent >= 0 {
-		p.blocks[parent].children++
+		p.blocks[parent].kin++
 	}
 	return false
 }
