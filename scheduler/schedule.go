@@ -62,7 +62,7 @@ func (s *Scheduler) decode() {
 		}
 		q := s.running[at]
 		switch {
-		case q == nil || q.retrying: // gave way just now, or runs alone
+		case q == nil || q.alone: // gave way just now, or runs alone
 		case q.next != q.known()-1:
 			if q.next < q.known() {
 				s.prompts = append(s.prompts, prompt{q, q.run})
@@ -103,7 +103,7 @@ func (s *Scheduler) prefill(b Budget) {
 			if !room.any() {
 				return
 			}
-			if open = s.admit(q); !open || q.retrying {
+			if open = s.admit(q); !open || q.alone {
 				continue
 			}
 		case len(begun) > 0:

@@ -178,7 +178,7 @@ func (s *Scheduler) Add(q *Sequence) error {
 	q.prompt, q.class, q.since = len(q.Tokens), q.Priority-MinPriority, q.Arrived
 	s.wait(q)
 	if l := q.Leader; l != nil && l != q && l.pending() && q.follows(l) {
-		l.followers = append(l.followers, q)
+		l.followers, l.leads = append(l.followers, q), true
 		q.place = following
 	} else {
 		s.enqueue(q)
@@ -237,7 +237,7 @@ func (s *Scheduler) dismiss(q *Sequence) {
 		s.enqueue(f)
 	}
 	clear(q.followers)
-	q.followers = q.followers[:0]
+	q.followers, q.leads = q.followers[:0], false
 }
 
 // release takes from a running sequence all that it holds on the device. Items
@@ -252,7 +252,7 @@ func (s *Scheduler) release(q *Sequence) {
 	s.holes++
 	q.payer.running--
 	q.run++
-	if q.retrying {
+	if q.alone {
 		s.retries = slices.DeleteFunc(s.retries, func(r *Sequence) bool { return r == q })
 	}
 }

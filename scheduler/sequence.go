@@ -46,6 +46,7 @@ type Principal struct {
 	// out of [1/1024, 1024] is taken as the nearer end.
 	Weight float64
 
+	rate    float64 // 1/Weight
 	served  float64 // virtual tokens, by weight: prompt tokens and outputCost for each drawn
 	live    int     // sequences waiting or running
 	running int     // of them, with a row
@@ -57,55 +58,60 @@ type Principal struct {
 // in Serving Large Language Models" (Sheng et al., OSDI 2024).
 const outputCost = 2
 
-func (p *Principal) weight() float64 {
-	if p.Weight == 0 || math.IsNaN(p.Weight) {
-		return 1
+// rated sets rate from Weight.
+func (p *Principal) rated() {
+	p.rate = 1
+	if p.Weight != 0 && !math.IsNaN(p.Weight) {
+		p.rate = 1 / min(max(p.Weight, 1.0/1024), 1024)
 	}
-	return min(max(p.Weight, 1.0/1024), 1024)
 }
 
-func (p *Principal) charge(tokens int) { p.served += float64(tokens) / p.weight() }
+func (p *Principal) charge(tokens int) { p.served += float64(tokens) * p.rate }
 
 // held is how many rows the principal has with n more, by weight.
-func (p *Principal) held(n int) float64 { return float64(p.running+n) / p.weight() }
+func (p *Principal) held(n int) float64 { return float64(p.running+n) * p.rate }
 
 // Sequence is one growing list of tokens with its block table. The caller makes
-// it with the first group of fields set; from Add on it belongs to the scheduler
+// it with the fields above State set; from Add on it belongs to the scheduler
 // until it is Finished, and is used once.
 type Sequence struct {
-	Tokens []int32 // the prompt, at least one token; then what was drawn
-	MaxLen int     // most tokens, prompt included; more than the prompt has
-	Stop   []int32 // token IDs that end the sequence
+	Tokens       []int32    // the prompt, at least one token; then what was drawn
+	MaxLen       int        // most tokens, prompt included; more than the prompt has
+	Stop         []int32    // token IDs that end the sequence
+	Root         int32      // identity under which its blocks may be shared
+	PromptLogits bool       // the logits of all prompt positions are wanted
+	Principal    *Principal // who pays; nil is one shared by all that have none
+	Leader       *Sequence  // starts as a fork of this one's prompt, which is its own; nil if of none
+	Priority     int        // higher runs first; MinPriority to MaxPriority
+	Arrived      int64      // ns of Budget.Now's clock: order within a principal's queue
+	QueueBy      int64      // ns: not admitted by then, it ends as Expired; 0 for never
+	FinishBy     int64      // ns: not finished by then, it ends as Expired; 0 for never
+	Owner        any        // the caller's, to find its own again
 
-	State    State
-	Reason   Reason
-	draws    uint8   // tokens of it that launched steps will draw
-	place    place   // what holds it while Waiting
-	run      uint32  // how often it has lost its blocks; items of older runs are stale
-	Row      int32   // row of the device's block table while Running
-	Computed int     // tokens whose KV is in the blocks, by the steps applied
-	next     int     // first position that no launched step computes
-	Blocks   []int32 // block table: position p is in Blocks[p/BlockTokens]
-	sealed   int     // how many of Blocks others may find
-	payer    *Principal
+	State     State
+	Reason    Reason
+	Row       int32   // row of the device's block table while Running
+	Computed  int     // tokens whose KV is in the blocks, by the steps applied
+	Cached    int     // tokens found computed when it was first admitted, a leader's too
+	Preempted int     // how often it gave its blocks back to run again
+	Blocks    []int32 // block table: position p is in Blocks[p/BlockTokens]
 
 	// Sent is how many of Blocks the device's table knows; the engine sends
 	// the rest as a diff with the next step and moves it.
 	Sent int
 
-	Root         int32      // identity under which its blocks may be shared
-	Owner        any        // the caller's, to find its own again
-	Principal    *Principal // who pays; nil is one shared by all that have none
-	Priority     int        // higher runs first; MinPriority to MaxPriority
-	Arrived      int64      // ns of Budget.Now's clock: order within a principal's queue
-	QueueBy      int64      // ns: not admitted by then, it ends as Expired; 0 for never
-	FinishBy     int64      // ns: not finished by then, it ends as Expired; 0 for never
-	Leader       *Sequence  // starts as a fork of this one's prompt, which is its own; nil if of none
-	PromptLogits bool       // the logits of all prompt positions are wanted
+	next   int        // first position that no launched step computes
+	run    uint32     // how often it has lost its blocks; items of older runs are stale
+	draws  uint8      // tokens of it that launched steps will draw
+	place  place      // what holds it while Waiting
+	alone  bool       // computed again after NaN, has drawn nothing since: runs in steps of its own
+	leads  bool       // has followers
+	sealed int        // how many of Blocks others may find
+	payer  *Principal // never nil
 
-	Cached    int // tokens found computed when it was first admitted, a leader's too
-	Preempted int // how often it gave its blocks back to run again
-
+	suspect   bool        // drew NaN once: never matched, never sealed, never offloaded
+	admitted  bool        // was Running before
+	split     bool        // counted in Counters.Splits
 	prompt    int         // tokens when it was added
 	reported  int         // prompt positions whose logits were computed, with PromptLogits
 	queued    int         // tokens it counts in Scheduler.QueuedTokens, while Waiting
@@ -119,11 +125,6 @@ type Sequence struct {
 	saved     []int32     // host slots of its blocks from savedFrom on
 	savedFrom int
 	savedLen  int // tokens whose KV is in them and the blocks before
-
-	admitted bool // was Running before
-	split    bool // counted in Counters.Splits
-	suspect  bool // drew NaN once: never matched, never sealed, never offloaded
-	retrying bool // and has drawn nothing since: runs in steps of its own
 }
 
 // place says what holds a sequence that is Waiting.

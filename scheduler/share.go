@@ -17,6 +17,7 @@ func (s *Scheduler) enter(p *Principal) {
 		s.active = append(s.active, p)
 	}
 	p.live++
+	p.rated()
 }
 
 // leave counts one less.
