@@ -6,18 +6,23 @@ package scheduler
 // again: its logits are needed. It reports false if rows or blocks are lacking,
 // even after others gave way.
 func (s *Scheduler) admit(q *Sequence) bool {
+	if !s.modest(q) {
+		return false
+	}
 	for !s.fits(q) {
 		if !s.displace(q) {
 			return false
 		}
 	}
 	s.unwait(q)
+	s.queue.classes[q.class].since = s.now
 	q.State, q.Row = Running, s.rows[len(s.rows)-1]
 	s.rows = s.rows[:len(s.rows)-1]
 	q.at = len(s.running)
 	s.running = append(s.running, q)
-	q.payer.running++
 	q.Computed = s.fill(q)
+	q.payer.rows++
+	q.payer.blocks += len(q.Blocks)
 	q.next = q.Computed
 	s.free(q)
 	if q.alone {

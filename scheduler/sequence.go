@@ -1,9 +1,6 @@
 package scheduler
 
-import (
-	"errors"
-	"math"
-)
+import "errors"
 
 // State is where a sequence is in its life.
 type State uint8
@@ -46,30 +43,20 @@ type Principal struct {
 	// out of [1/1024, 1024] is taken as the nearer end.
 	Weight float64
 
-	rate    float64 // 1/Weight
-	served  float64 // virtual tokens, by weight: prompt tokens and outputCost for each drawn
-	live    int     // sequences waiting or running
-	running int     // of them, with a row
-	at      int     // place among the scheduler's active principals, while live > 0
-	lines   [classes]*line
+	weight float64 // Weight, made fit
+	served float64 // virtual tokens, by weight: prompt tokens and outputCost for each drawn
+	live   int     // sequences waiting or running
+	rows   int     // of the block table that they have
+	blocks int     // that they have; shared ones count for each
+	at     int     // place among the scheduler's active principals, while live > 0
+	lines  [classes]*line
 }
 
 // outputCost is what a drawn token counts beside a prompt token, as in "Fairness
 // in Serving Large Language Models" (Sheng et al., OSDI 2024).
 const outputCost = 2
 
-// rated sets rate from Weight.
-func (p *Principal) rated() {
-	p.rate = 1
-	if p.Weight != 0 && !math.IsNaN(p.Weight) {
-		p.rate = 1 / min(max(p.Weight, 1.0/1024), 1024)
-	}
-}
-
-func (p *Principal) charge(tokens int) { p.served += float64(tokens) * p.rate }
-
-// held is how many rows the principal has with n more, by weight.
-func (p *Principal) held(n int) float64 { return float64(p.running+n) * p.rate }
+func (p *Principal) charge(tokens int) { p.served += float64(tokens) / p.weight }
 
 // Sequence is one growing list of tokens with its block table. The caller makes
 // it with the fields above State set; from Add on it belongs to the scheduler
@@ -109,22 +96,21 @@ type Sequence struct {
 	sealed int        // how many of Blocks others may find
 	payer  *Principal // never nil
 
-	suspect   bool        // drew NaN once: never matched, never sealed, never offloaded
-	admitted  bool        // was Running before
-	split     bool        // counted in Counters.Splits
-	prompt    int         // tokens when it was added
-	reported  int         // prompt positions whose logits were computed, with PromptLogits
-	queued    int         // tokens it counts in Scheduler.QueuedTokens, while Waiting
-	lack      int         // blocks it lacked when it was last looked at; 0: not yet
-	class     int         // Priority-MinPriority, raised by age
-	since     int64       // ns: when it came to its class
-	at        int         // index in Scheduler.running, while Running
-	due       int         // place in the heap of deadlines, from 1; 0: not there
-	links     [2]links    // neighbours in its line, and in its class
-	followers []*Sequence // that wait for its prompt
-	saved     []int32     // host slots of its blocks from savedFrom on
-	savedFrom int
-	savedLen  int // tokens whose KV is in them and the blocks before
+	suspect       bool        // drew NaN once: never matched, never sealed, never offloaded
+	admitted      bool        // was Running before
+	split         bool        // counted in Counters.Splits
+	prompt        int         // tokens when it was added
+	reported      int         // prompt positions whose logits were computed, with PromptLogits
+	queued        int         // tokens it counts in Scheduler.QueuedTokens, while Waiting
+	lack          int         // blocks it lacked when it was last looked at; 0: not yet
+	class         int         // Priority-MinPriority, raised by age
+	at            int         // index in Scheduler.running, while Running
+	due           int         // place in the heap of deadlines, from 1; 0: not there
+	ahead, behind *Sequence   // neighbours in its line
+	followers     []*Sequence // that wait for its prompt
+	saved         []int32     // host slots of its blocks from savedFrom on
+	savedFrom     int
+	savedLen      int // tokens whose KV is in them and the blocks before
 }
 
 // place says what holds a sequence that is Waiting.
