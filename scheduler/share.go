@@ -51,14 +51,21 @@ func (s *Scheduler) part(p *Principal, rows, blocks int) float64 {
 	return max(float64(p.rows+rows)/float64(s.limits.Rows), float64(p.blocks+blocks)/float64(s.blocks.Total())) / p.weight
 }
 
+// shares is how many times its share of rows or blocks p has; 0 when there is no
+// other active principal.
+func (s *Scheduler) shares(p *Principal) float64 {
+	if len(s.active) == 1 {
+		return 0
+	}
+	return s.part(p, 0, 0) * s.weights
+}
+
 // modest reports whether q's principal may have it admitted when rows and blocks
-// are free: within its share of what the active principals have, when others wait
-// behind it, or when enough is left for those that may come. Without this, one
-// principal's backlog would take each row that becomes free, to give it back to
-// the next newcomer with its work lost.
+// are free: it is not over its share, or others wait behind it, or enough is left
+// for those that may come. Without this, one principal's backlog would take each
+// row that becomes free, to give it back to the next newcomer with its work lost.
 func (s *Scheduler) modest(q *Sequence) bool {
-	return len(s.active) == 1 || s.queue.full > 1 ||
-		s.part(q.payer, 0, 0)*s.weights < 1 ||
+	return s.shares(q.payer) < 1 || s.queue.full > 1 ||
 		len(s.rows)*reserve > s.limits.Rows && s.blocks.Free()*reserve > s.blocks.Total()
 }
 

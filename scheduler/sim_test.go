@@ -54,6 +54,7 @@ type sim struct {
 	rng    *rand.Rand
 	now    int64
 	drawn  []int32
+	seed   uint64
 	serial int32
 
 	longest int           // queue
@@ -71,7 +72,8 @@ func newSim(t testing.TB, seed uint64, blocks int) *sim {
 		costs: readCosts(t), pool: pool,
 		sched:  scheduler.New(pool, scheduler.Limits{Rows: simRows, HostBlocks: blocks / 4, Preemptions: 3}),
 		budget: scheduler.Budget{Tokens: 2048, Logits: simRows, ITL: 50 * time.Millisecond, Prefill: 50 * time.Millisecond},
-		rng:    rand.New(rand.NewPCG(seed, 1)),
+		rng:    rand.New(rand.NewPCG(seed, 1<<32)),
+		seed:   seed,
 		drawn:  make([]int32, simRows),
 	}
 }
@@ -105,6 +107,7 @@ type source struct {
 	patience    time.Duration
 	principal   scheduler.Principal
 
+	rng      *rand.Rand // its own: the same requests whatever others send
 	next     int64
 	waiting  int
 	jobs     []*job
@@ -113,20 +116,23 @@ type source struct {
 	finished int
 }
 
-func (s *sim) around(mean int) int { return max(1, mean/2+s.rng.IntN(mean+1)) }
+func (s *source) around(mean int) int { return max(1, mean/2+s.rng.IntN(mean+1)) }
 
 // run lets the sources send until each one's end, and the worker work until all
 // is done or the step limit is met.
 func (s *sim) run(t testing.TB, steps int, sources ...*source) {
-	for _, from := range sources {
-		from.next = s.now + int64(s.rng.ExpFloat64()/from.rate*1e9)
+	for i, from := range sources {
+		if from.rng == nil {
+			from.rng = rand.New(rand.NewPCG(s.seed, uint64(i)))
+		}
+		from.next = s.now + int64(from.rng.ExpFloat64()/from.rate*1e9)
 	}
 	for ; steps > 0; steps-- {
 		next := int64(math.MaxInt64)
 		for _, from := range sources {
 			for from.next <= s.now && from.next < from.until {
 				s.submit(t, from)
-				from.next += int64(s.rng.ExpFloat64() / from.rate * 1e9)
+				from.next += int64(from.rng.ExpFloat64() / from.rate * 1e9)
 			}
 			if from.next < from.until {
 				next = min(next, from.next)
@@ -150,8 +156,8 @@ func (s *sim) submit(t testing.TB, from *source) {
 	}
 	from.waiting++
 	s.serial++
-	j := &job{from: from, prompt: s.around(from.prompt)}
-	out := s.around(from.out)
+	j := &job{from: from, prompt: from.around(from.prompt)}
+	out := from.around(from.out)
 	j.Tokens = slices.Repeat([]int32{s.serial}, j.prompt)
 	j.Tokens = slices.Grow(j.Tokens, out)
 	j.MaxLen, j.Owner, j.Principal, j.Arrived = j.prompt+out, j, &from.principal, from.next
@@ -275,7 +281,7 @@ func TestSimOverload(t *testing.T) {
 // TestSimGreedy: a principal that sends fifty times its share hardly delays the
 // others.
 func TestSimGreedy(t *testing.T) {
-	const principals, seconds, load = 10, 120, 0.7
+	const principals, seconds, load = 10, 300, 0.7
 	wait := func(times float64) time.Duration {
 		s := newSim(t, 2, 2000)
 		sources := make([]*source, principals)
@@ -308,7 +314,7 @@ func TestSimGreedy(t *testing.T) {
 // gaps between their tokens stay near the target.
 func TestSimStreams(t *testing.T) {
 	s := newSim(t, 3, 4000)
-	streams := &source{rate: 1e6, prompt: 20, out: 3000, until: 1}
+	streams := &source{rng: s.rng, rate: 1e6, prompt: 20, out: 3000, until: 1}
 	for range 16 {
 		streams.next = s.now
 		s.submit(t, streams)
