@@ -6,21 +6,26 @@ package scheduler
 // again: its logits are needed. It reports false if rows or blocks are lacking,
 // even after others gave way.
 func (s *Scheduler) admit(q *Sequence) bool {
+	if !s.modest(q) {
+		return false
+	}
 	for !s.fits(q) {
 		if !s.displace(q) {
 			return false
 		}
 	}
 	s.unwait(q)
+	s.queue.classes[q.class].since = s.now
 	q.State, q.Row = Running, s.rows[len(s.rows)-1]
 	s.rows = s.rows[:len(s.rows)-1]
 	q.at = len(s.running)
 	s.running = append(s.running, q)
-	q.payer.running++
 	q.Computed = s.fill(q)
+	q.payer.rows++
+	q.payer.blocks += len(q.Blocks)
 	q.next = q.Computed
 	s.free(q)
-	if q.retrying {
+	if q.alone {
 		s.retries = append(s.retries, q)
 	}
 	if !q.admitted {
@@ -71,12 +76,12 @@ func (s *Scheduler) needs(q *Sequence) int {
 	return q.lack
 }
 
-// forks reports whether q can start from its leader's blocks.
+// forks reports whether q can start from its leader's blocks: they are computed,
+// and sealed, so that a block is sealed once though two sequences have it.
 func (s *Scheduler) forks(q *Sequence) bool {
 	l := q.Leader
-	return l != nil && !q.admitted && q.matchable() &&
-		l.State == Running && !l.suspect && l.Computed >= l.prompt &&
-		l.sealed >= q.sharedWithLeader() && q.follows(l) // a block that both hold is sealed once
+	return l != nil && !q.admitted && q.matchable() && l.State == Running &&
+		l.Computed >= l.prompt && l.sealed >= q.sharedWithLeader() && q.follows(l)
 }
 
 // sharedWithLeader is how many of the leader's blocks a fork leaves as they are.
@@ -86,6 +91,7 @@ func (q *Sequence) sharedWithLeader() int { return (q.prompt - 1) / BlockTokens 
 // fill completes q's blocks and returns how many tokens are computed in them.
 func (s *Scheduler) fill(q *Sequence) (computed int) {
 	known := len(q.Blocks)
+	q.sealed = known
 	for len(q.Blocks) < blocksFor(len(q.Tokens)) {
 		b, _ := s.blocks.Alloc() // fits has counted
 		q.Blocks = append(q.Blocks, b)
@@ -93,11 +99,9 @@ func (s *Scheduler) fill(q *Sequence) (computed int) {
 	if s.forks(q) {
 		s.counters.Forks++
 		s.counters.Copies++
-		q.sealed = min(known, q.Leader.sealed)
 		s.move(CopyBlock, q.Leader.Blocks[known], q.Blocks[known])
 		return q.prompt - 1
 	}
-	q.sealed = known
 	if len(q.saved) == 0 || known < q.savedFrom {
 		return known * BlockTokens
 	}

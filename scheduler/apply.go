@@ -52,15 +52,15 @@ func (s *Scheduler) draw(it *Item, token int32, live bool) {
 		if q.Computed >= (q.sealed+1)*BlockTokens {
 			s.seal(q)
 		}
-		if q.retrying {
-			q.retrying = false
+		if q.alone {
+			q.alone = false
 			s.retries = slices.DeleteFunc(s.retries, func(r *Sequence) bool { return r == q })
 		}
 	}
 	it.Kept = true
 	q.Tokens = append(q.Tokens, token)
 	q.payer.charge(outputCost)
-	if len(q.followers) > 0 {
+	if q.leads {
 		s.dismiss(q)
 	}
 	switch {
@@ -100,6 +100,6 @@ func (s *Scheduler) poisoned(q *Sequence) {
 		s.unwait(q)
 		s.free(q)
 	}
-	q.suspect, q.retrying, q.reported = true, true, 0
+	q.suspect, q.alone, q.reported = true, true, 0
 	s.again(q)
 }

@@ -61,7 +61,11 @@ func (s *Scheduler) nextBatch() *Batch {
 
 // add puts positions [q.next, q.next+n) of q into the batch.
 func (s *Scheduler) add(q *Sequence, n int) {
-	it := Item{Seq: q, Start: q.next, Tokens: n, run: q.run}
+	b := s.filling
+	b.Items = b.Items[:len(b.Items)+1] // a sequence has one item, and there are no more than rows
+	it := &b.Items[len(b.Items)-1]
+	it.Seq, it.Start, it.Tokens, it.run = q, q.next, n, q.run
+	it.Draw, it.Logits, it.Kept = false, 0, false
 	q.next += n
 	if q.next == q.known() {
 		it.Draw, it.Logits = true, 1
@@ -70,9 +74,7 @@ func (s *Scheduler) add(q *Sequence, n int) {
 	if q.PromptLogits && q.reported < q.prompt && it.Start < q.prompt {
 		it.Logits = max(it.Logits, q.next-max(it.Start, q.reported))
 	}
-	b := s.filling
-	b.Items = append(b.Items, it)
-	b.load.add(it)
+	b.load.add(it.Start, n, it.Logits)
 	s.left.tokens -= n
 	s.left.logits -= it.Logits
 }
@@ -87,7 +89,7 @@ func (s *Scheduler) withdraw(q *Sequence) {
 		if it.Draw {
 			q.draws--
 		}
-		b.load.remove(it)
+		b.load.remove(it.Start, it.Tokens, it.Logits)
 		s.left.tokens += it.Tokens
 		s.left.logits += it.Logits
 		b.Items = append(b.Items[:i], b.Items[i+1:]...)

@@ -14,16 +14,16 @@ type load struct {
 // pairsOf is how many keys the positions [start, start+n) attend to, summed.
 func pairsOf(start, n int) int { return n*start + n*(n+1)/2 }
 
-func (l *load) add(it Item) {
-	l.tokens += it.Tokens
-	l.rows += it.Logits
-	l.pairs += pairsOf(it.Start, it.Tokens)
+func (l *load) add(start, tokens, rows int) {
+	l.tokens += tokens
+	l.rows += rows
+	l.pairs += pairsOf(start, tokens)
 }
 
-func (l *load) remove(it Item) {
-	l.tokens -= it.Tokens
-	l.rows -= it.Logits
-	l.pairs -= pairsOf(it.Start, it.Tokens)
+func (l *load) remove(start, tokens, rows int) {
+	l.tokens -= tokens
+	l.rows -= rows
+	l.pairs -= pairsOf(start, tokens)
 }
 
 func (l load) features() [features]float64 {

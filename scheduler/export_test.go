@@ -24,7 +24,7 @@ func (s *Scheduler) Check(live []*Sequence) error {
 		}
 	}
 	running, waiting, queued, lined, deadlines := 0, 0, 0, 0, 0
-	payers := map[*Principal][2]int{}
+	payers := map[*Principal][3]int{}
 	for _, q := range live {
 		for _, h := range q.saved {
 			if err := once(slots, "slot", h); err != nil {
@@ -36,6 +36,7 @@ func (s *Scheduler) Check(live []*Sequence) error {
 		case Running:
 			running++
 			n[1]++
+			n[2] += len(q.Blocks)
 			if err := once(rows, "row", q.Row); err != nil {
 				return err
 			}
@@ -69,8 +70,8 @@ func (s *Scheduler) Check(live []*Sequence) error {
 		payers[q.payer] = n
 	}
 	for p, n := range payers {
-		if p.live != n[0] || p.running != n[1] {
-			return fmt.Errorf("a principal has %d sequences, %d running; counted %d, %d", n[0], n[1], p.live, p.running)
+		if have := [3]int{p.live, p.rows, p.blocks}; have != n {
+			return fmt.Errorf("a principal has sequences, rows, blocks %v, counted %v", n, have)
 		}
 	}
 	for _, l := range [][3]any{
@@ -85,25 +86,23 @@ func (s *Scheduler) Check(live []*Sequence) error {
 			return fmt.Errorf("%s: %d, not %d", l[0], l[1], l[2])
 		}
 	}
-	for c := range s.queue.lines {
-		aged := 0
-		for q := s.queue.ages[c].first; q != nil; q = q.links[byAge].next {
-			aged++
-		}
-		for i, l := range s.queue.lines[c] {
-			if l.at != i || l.head() == nil || l.key > l.payer.served || i > 0 && l.before(s.queue.lines[c][(i-1)/2]) {
+	full := 0
+	for c := range s.queue.classes {
+		lines := s.queue.classes[c].lines
+		full += len(lines)
+		for i, l := range lines {
+			if l.at != i || l.head() == nil || l.key > l.payer.served || i > 0 && l.before(lines[(i-1)/2]) {
 				return fmt.Errorf("class %d: the heap is broken at %d", c, i)
 			}
 			for _, list := range []list{l.back, l.fresh} {
-				for q := list.first; q != nil; q = q.links[byLine].next {
-					aged--
+				for q := list.first; q != nil; q = q.behind {
 					lined--
 				}
 			}
 		}
-		if aged != 0 {
-			return fmt.Errorf("class %d: %d sequences by age more than in lines", c, aged)
-		}
+	}
+	if full != s.queue.full {
+		return fmt.Errorf("%d lines, counted %d", full, s.queue.full)
 	}
 	if lined != 0 {
 		return fmt.Errorf("%d sequences believe that they are in a line, and are not", lined)

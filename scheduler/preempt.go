@@ -6,6 +6,7 @@ func (s *Scheduler) grow(q *Sequence) bool {
 	for {
 		if b, ok := s.blocks.Alloc(); ok {
 			q.Blocks = append(q.Blocks, b)
+			q.payer.blocks++
 			return true
 		}
 		v := s.victim()
@@ -81,12 +82,12 @@ func (s *Scheduler) displace(q *Sequence) bool {
 }
 
 // yields reports whether r, which runs, gives way to q, which waits: r is of a
-// lower class, or its principal holds at least twice the rows that q's would.
+// lower class, or its principal has at least twice the part that q's would.
 func (s *Scheduler) yields(r, q *Sequence) bool {
 	if r.class != q.class {
 		return r.class < q.class
 	}
-	return r.payer != q.payer && !s.capped(r) && r.payer.held(0) >= 2*q.payer.held(1)
+	return r.payer != q.payer && !s.capped(r) && s.part(r.payer, 0, 0) >= 2*s.part(q.payer, 1, blocksFor(len(q.Tokens)))
 }
 
 // preempt takes everything from a running sequence and lets it wait again.
@@ -102,7 +103,7 @@ func (s *Scheduler) preempt(q *Sequence) {
 // again lets a sequence that has lost its blocks wait to run once more: in its
 // line as soon as nothing under way draws for it.
 func (s *Scheduler) again(q *Sequence) {
-	q.Computed, q.next, q.since = 0, 0, s.now
+	q.Computed, q.next = 0, 0
 	s.wait(q)
 	if q.draws == 0 {
 		s.enqueue(q)

@@ -2,17 +2,22 @@ package scheduler
 
 import "time"
 
-// aging is how long a sequence waits in a class before it rises to the next.
+// aging is how long a class waits for an admission before its next in turn rises
+// to the class above.
 const aging = int64(10 * time.Second)
 
 // queue holds the sequences that can be admitted: for each class and principal a
-// line in order of arrival, those that were preempted before the others; for each
-// class a heap of the lines, the least served principal's on top; and for each
-// class a list of all in it, the longest there first. Nothing takes longer than
-// the logarithm of the number of principals.
+// line in order of arrival, those that were preempted before the others; and for
+// each class a heap of the lines, the least served principal's on top. Nothing
+// takes longer than the logarithm of the number of principals.
 type queue struct {
-	lines [classes][]*line
-	ages  [classes]list
+	classes [classes]class
+	full    int // lines that are not empty
+}
+
+type class struct {
+	lines []*line
+	since int64 // ns: when one of it was last admitted or rose, or when it was last empty
 }
 
 // line is what waits in one class for one principal.
@@ -39,60 +44,68 @@ func (l *line) of(q *Sequence) *list {
 }
 
 // add puts q into the line of its class.
-func (u *queue) add(q *Sequence) {
-	p := q.payer
+func (u *queue) add(q *Sequence, now int64) {
+	c, p := &u.classes[q.class], q.payer
+	if len(c.lines) == 0 {
+		c.since = now
+	}
 	l := p.lines[q.class]
 	if l == nil {
 		l = &line{payer: p, at: -1}
 		p.lines[q.class] = l
 	}
-	l.of(q).insert(byLine, q)
-	u.ages[q.class].push(byAge, q)
-	u.fix(q.class, l)
+	l.of(q).insert(q)
+	u.fix(c, l)
 }
 
 // remove takes q out.
 func (u *queue) remove(q *Sequence) {
 	l := q.payer.lines[q.class]
-	l.of(q).remove(byLine, q)
-	u.ages[q.class].remove(byAge, q)
-	u.fix(q.class, l)
+	l.of(q).remove(q)
+	u.fix(&u.classes[q.class], l)
 }
 
 // best returns who is to be admitted next, or nil.
 func (u *queue) best() *Sequence {
-	for c := classes - 1; c >= 0; c-- {
-		h := u.lines[c]
-		if len(h) == 0 {
-			continue
+	for i := classes - 1; i >= 0; i-- {
+		if q := u.classes[i].best(); q != nil {
+			return q
 		}
-		for h[0].key < h[0].payer.served { // keys only grow, so the top is the least when it is true
-			h[0].key = h[0].payer.served
-			down(h, 0)
-		}
-		return h[0].head()
 	}
 	return nil
 }
 
-// age lets those rise that have waited long enough.
+func (c *class) best() *Sequence {
+	h := c.lines
+	if len(h) == 0 {
+		return nil
+	}
+	for h[0].key < h[0].payer.served { // keys only grow, so the top is the least when it is true
+		h[0].key = h[0].payer.served
+		down(h, 0)
+	}
+	return h[0].head()
+}
+
+// age lets the next of each class rise that has waited too long. Only the next:
+// the backlog of one principal must not come before others by its age.
 func (u *queue) age(now int64) {
-	for c := range classes - 1 {
-		for {
-			q := u.ages[c].first
-			if q == nil || now-q.since < aging {
-				break
-			}
-			u.remove(q)
-			q.class, q.since = c+1, q.since+aging
-			u.add(q)
+	for i := range classes - 1 {
+		c := &u.classes[i]
+		if len(c.lines) == 0 || now-c.since < aging {
+			continue
 		}
+		c.since = now
+		q := c.best()
+		u.remove(q)
+		q.class++
+		u.add(q, now)
 	}
 }
 
 // fix puts a line whose head may have changed where it belongs in its heap.
-func (u *queue) fix(class int, l *line) {
-	h := &u.lines[class]
+func (u *queue) fix(c *class, l *line) {
+	h := &c.lines
 	empty := l.head() == nil
 	switch {
 	case empty && l.at < 0:
@@ -100,6 +113,7 @@ func (u *queue) fix(class int, l *line) {
 	case l.at < 0:
 		l.at, l.key = len(*h), l.payer.served
 		*h = append(*h, l)
+		u.full++
 	case empty:
 		last := len(*h) - 1
 		at := l.at
@@ -108,6 +122,7 @@ func (u *queue) fix(class int, l *line) {
 		(*h)[last] = nil
 		*h = (*h)[:last]
 		l.at = -1
+		u.full--
 		if at == last {
 			return
 		}
@@ -152,55 +167,40 @@ func down(h []*line, i int) {
 	}
 }
 
-// A sequence is in two lists at once, each with its own links.
-const (
-	byLine = iota
-	byAge
-)
-
-type links struct{ prev, next *Sequence }
-
-// list is a list through the sequences' links.
+// list is a list through the sequences' own links.
 type list struct{ first, last *Sequence }
 
 // insert puts q behind all that arrived no later; most often at the end.
-func (l *list) insert(by int, q *Sequence) {
+func (l *list) insert(q *Sequence) {
 	after := l.last
 	for after != nil && after.Arrived > q.Arrived {
-		after = after.links[by].prev
+		after = after.ahead
 	}
-	l.insertAfter(by, after, q)
-}
-
-func (l *list) push(by int, q *Sequence) { l.insertAfter(by, l.last, q) }
-
-func (l *list) insertAfter(by int, after, q *Sequence) {
 	next := l.first
 	if after != nil {
-		next = after.links[by].next
-		after.links[by].next = q
+		next = after.behind
+		after.behind = q
 	} else {
 		l.first = q
 	}
 	if next != nil {
-		next.links[by].prev = q
+		next.ahead = q
 	} else {
 		l.last = q
 	}
-	q.links[by] = links{prev: after, next: next}
+	q.ahead, q.behind = after, next
 }
 
-func (l *list) remove(by int, q *Sequence) {
-	at := q.links[by]
-	if at.prev != nil {
-		at.prev.links[by].next = at.next
+func (l *list) remove(q *Sequence) {
+	if q.ahead != nil {
+		q.ahead.behind = q.behind
 	} else {
-		l.first = at.next
+		l.first = q.behind
 	}
-	if at.next != nil {
-		at.next.links[by].prev = at.prev
+	if q.behind != nil {
+		q.behind.ahead = q.ahead
 	} else {
-		l.last = at.prev
+		l.last = q.ahead
 	}
-	q.links[by] = links{}
+	q.ahead, q.behind = nil, nil
 }

@@ -62,7 +62,7 @@ func (s *Scheduler) decode() {
 		}
 		q := s.running[at]
 		switch {
-		case q == nil || q.retrying: // gave way just now, or runs alone
+		case q == nil || q.alone: // gave way just now, or runs alone
 		case q.next != q.known()-1:
 			if q.next < q.known() {
 				s.prompts = append(s.prompts, prompt{q, q.run})
@@ -103,7 +103,7 @@ func (s *Scheduler) prefill(b Budget) {
 			if !room.any() {
 				return
 			}
-			if open = s.admit(q); !open || q.retrying {
+			if open = s.admit(q); !open || q.alone {
 				continue
 			}
 		case len(begun) > 0:
@@ -120,8 +120,8 @@ func (s *Scheduler) prefill(b Budget) {
 // room is the time that a step has for prompts.
 type room struct {
 	endless bool
-	ns      float64
-	begun   bool // has a chunk
+	ns, all float64 // what is left of it, and was to begin with
+	begun   bool    // has a chunk
 }
 
 // any reports whether another chunk may be added.
@@ -143,6 +143,7 @@ func (s *Scheduler) room(b Budget) room {
 	if b.Prefill > 0 && s.waiting+s.Running() > 1 {
 		within(float64(b.Prefill))
 	}
+	r.all = r.ns
 	return r
 }
 
@@ -151,7 +152,11 @@ func (s *Scheduler) chunk(q *Sequence, r *room) (more bool) {
 	rest := q.known() - q.next
 	n := min(rest, s.left.tokens)
 	if !r.endless {
-		if fits := s.cost.chunk(q.next, n, r.ns); fits < n {
+		ns := r.ns
+		if over := s.shares(q.payer); over > 1 {
+			ns -= r.all * (1 - 1/min(over, 4)) // so that a newcomer waits for a short step only
+		}
+		if fits := s.cost.chunk(q.next, n, ns); fits < n {
 			n = fits - fits%tile
 			if !r.begun {
 				n = min(max(n, tile), rest, s.left.tokens)

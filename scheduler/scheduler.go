@@ -16,18 +16,22 @@
 //
 // Prompts, waiting or begun, go by priority class, then by the least served
 // principal, then by arrival. A principal that comes back from idle is lifted to
-// the least served of the active ones. A sequence that has waited ten seconds
-// rises by a class, and again after ten more, so that none waits for ever.
+// the least served of the active ones. When a class has waited ten seconds for an
+// admission, its next in turn rises to the class above, so that none waits for ever.
 //
 // A sequence is admitted when a row and the blocks of all its tokens are free, and
 // takes them at once, so that only decoding needs more. It starts behind the
 // longest prefix that the pool still knows, as a fork of its leader, or from the
 // host slots that it was saved to. One that does not fit holds up those behind
-// it. For one that does not fit, running sequences give way if they are of a lower
-// class, or if their principal holds at least twice as many rows by weight; and
-// when a sequence decodes into a new block and there is none, one gives way as
-// well: of the lowest class, then of the most served principal, then the youngest.
-// Never the oldest of the highest class, which therefore always comes to its end.
+// it. A principal that has its share of rows and blocks already leaves a quarter
+// free for others.
+//
+// Running sequences give way in two cases. For one that waits and does not fit:
+// those of a lower class, and of a principal that has at least twice the part of
+// rows or blocks, by weight. For one that decodes into a new block when there is
+// none: the one of the lowest class, then of the most served principal, then the
+// youngest. Never the oldest of the highest class, which therefore always comes to
+// its end.
 //
 // Numerics classes make the second run of a sequence equal to the first.
 package scheduler
@@ -112,9 +116,10 @@ type Scheduler struct {
 	waiting int // sequences, and their tokens
 	queued  int
 
-	nobody Principal    // of sequences without one
-	active []*Principal // those with live sequences
-	level  float64      // service of the last that became idle
+	nobody  Principal    // of sequences without one
+	active  []*Principal // those with live sequences
+	weights float64      // sum of theirs
+	level   float64      // service of the last that became idle
 
 	batches [2]Batch
 	batch   int // the one given out last
@@ -175,10 +180,10 @@ func (s *Scheduler) Add(q *Sequence) error {
 		q.payer = &s.nobody
 	}
 	s.enter(q.payer)
-	q.prompt, q.class, q.since = len(q.Tokens), q.Priority-MinPriority, q.Arrived
+	q.prompt, q.class = len(q.Tokens), q.Priority-MinPriority
 	s.wait(q)
 	if l := q.Leader; l != nil && l != q && l.pending() && q.follows(l) {
-		l.followers = append(l.followers, q)
+		l.followers, l.leads = append(l.followers, q), true
 		q.place = following
 	} else {
 		s.enqueue(q)
@@ -227,7 +232,7 @@ func (s *Scheduler) unwait(q *Sequence) {
 // enqueue puts a waiting sequence into its principal's line.
 func (s *Scheduler) enqueue(q *Sequence) {
 	q.place, q.lack = inLine, 0
-	s.queue.add(q)
+	s.queue.add(q, max(s.now, q.Arrived))
 }
 
 // dismiss lets those that wait for q's prompt go on without it, or with it.
@@ -237,7 +242,7 @@ func (s *Scheduler) dismiss(q *Sequence) {
 		s.enqueue(f)
 	}
 	clear(q.followers)
-	q.followers = q.followers[:0]
+	q.followers, q.leads = q.followers[:0], false
 }
 
 // release takes from a running sequence all that it holds on the device. Items
@@ -246,13 +251,14 @@ func (s *Scheduler) release(q *Sequence) {
 	for _, b := range slices.Backward(q.Blocks) { // so that a prefix is evicted after what continues it
 		s.blocks.Release(b)
 	}
+	q.payer.blocks -= len(q.Blocks)
 	q.Blocks, q.Sent, q.sealed = q.Blocks[:0], 0, 0
 	s.rows = append(s.rows, q.Row)
 	s.running[q.at] = nil
 	s.holes++
-	q.payer.running--
+	q.payer.rows--
 	q.run++
-	if q.retrying {
+	if q.alone {
 		s.retries = slices.DeleteFunc(s.retries, func(r *Sequence) bool { return r == q })
 	}
 }

@@ -32,7 +32,7 @@ type flight struct {
 
 func (w *world) name(q *scheduler.Sequence) string { return q.Owner.(string) }
 
-// TestScripts runs the scripts of testdata; -rewrite writes their output anew.
+// TestScripts runs the scripts of testdata/scripts; -rewrite writes their output anew.
 //
 //	new blocks=4 rows=2 [host=4] [preemptions=9]
 //	    a pool and a scheduler
@@ -50,10 +50,7 @@ func (w *world) name(q *scheduler.Sequence) string { return q.Owner.(string) }
 //	cancel a
 //	counters
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		if strings.HasSuffix(path, ".json") {
-			return
-		}
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		w := &world{}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			var out strings.Builder
