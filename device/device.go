@@ -65,6 +65,9 @@ type Options struct {
 	// Blocks is the number of KV blocks of each pool. That of the window pool is
 	// 0 where no layer has a window.
 	Blocks [PoolKinds]int
+	// Window is how many positions a token sees in layers with a window; 0 if
+	// there are none.
+	Window int
 	// KV is the type of stored keys and values: F16 or F32.
 	KV graph.DType
 	// Progress, if set, is told how many bytes of weights are ready.

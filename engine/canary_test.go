@@ -35,7 +35,7 @@ func canaries(t *testing.T, requests, atOnce int, overlap bool) {
 		l.backend = echo.Backend{Overlap: overlap, Fault: func(in *device.StepInput, row int) bool {
 			return launches.Add(1)%50_000 == 0 // a row now and then has no number
 		}}
-		l.opts.MaxRows, l.opts.MaxTokens, l.opts.Blocks = atOnce/2, 4*atOnce, atOnce/2
+		l.opts.MaxRows, l.opts.MaxTokens, l.opts.Blocks[device.Full] = atOnce/2, 4*atOnce, atOnce/2
 	})
 	e.loop.limit = 2 * atOnce
 	var next, tokens, left atomic.Uint64

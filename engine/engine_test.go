@@ -124,7 +124,7 @@ func TestCompanyDoesNotMatter(t *testing.T) {
 
 	// Six blocks hold one long sequence or six short ones, and all requests come
 	// at once: what runs must outgrow the pool, however fast the loop is.
-	e := open(t, Config{MaxSequences: 8, Threads: 2}, func(l *loaded) { l.opts.Blocks = 6 })
+	e := open(t, Config{MaxSequences: 8, Threads: 2}, func(l *loaded) { l.opts.Blocks[device.Full] = 6 })
 	var all [n]*Generation
 	for i := range all {
 		all[i] = e.prepare(t.Context(), request(i), 0)

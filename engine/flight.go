@@ -51,7 +51,7 @@ func (l *loop) launch(f *flight, batch *scheduler.Batch) {
 // move has the device copy blocks. It does so in order with launches, so there
 // is nothing to wait for.
 func (l *loop) move(moves []scheduler.Move) (err error) {
-	pool := l.prog.Pool()
+	pool, window := l.prog.Pool(device.Full), l.prog.Pool(device.Window)
 	for _, m := range moves {
 		switch m.Kind {
 		case scheduler.CopyBlock:
@@ -60,6 +60,8 @@ func (l *loop) move(moves []scheduler.Move) (err error) {
 			_, err = pool.Save(m.From, l.hostBlock(m.To))
 		case scheduler.LoadBlock:
 			_, err = pool.Load(l.hostBlock(m.From), m.To)
+		case scheduler.CopyWindow:
+			_, err = window.Copy(m.From, m.To)
 		}
 		if err != nil {
 			return err
@@ -70,14 +72,15 @@ func (l *loop) move(moves []scheduler.Move) (err error) {
 
 // hostBlock is one block of the host's memory.
 func (l *loop) hostBlock(i int32) []byte {
-	n := l.prog.Pool().BlockBytes()
+	n := l.prog.Pool(device.Full).BlockBytes()
 	return l.host[int(i)*n : (int(i)+1)*n]
 }
 
 // fill turns a batch into the device's flat arrays.
 func (f *flight) fill(batch *scheduler.Batch) {
 	in := &f.in
-	in.Tokens, in.Positions, in.Slots = in.Tokens[:0], in.Positions[:0], in.Slots[:0]
+	in.Tokens, in.Positions = in.Tokens[:0], in.Positions[:0]
+	in.Slots[device.Full], in.Slots[device.Window] = in.Slots[device.Full][:0], in.Slots[device.Window][:0]
 	in.Spans, in.Logits, in.Tables = in.Spans[:0], in.Logits[:0], in.Tables[:0]
 	for _, it := range batch.Items {
 		q := it.Seq
@@ -85,6 +88,7 @@ func (f *flight) fill(batch *scheduler.Batch) {
 			in.Tables = append(in.Tables, device.TableDiff{Row: q.Row, Start: int32(q.Sent), Blocks: q.Blocks[q.Sent:]})
 			q.Sent = len(q.Blocks)
 		}
+		f.fillWindow(it)
 		in.Spans = append(in.Spans, device.Span{Row: q.Row, Start: int32(len(in.Tokens)), Tokens: int32(it.Tokens)})
 		for p := it.Start; p < it.Start+it.Tokens; p++ {
 			token := device.Sampled
@@ -93,11 +97,31 @@ func (f *flight) fill(batch *scheduler.Batch) {
 			}
 			in.Tokens = append(in.Tokens, token)
 			in.Positions = append(in.Positions, int32(p))
-			in.Slots = append(in.Slots, q.Blocks[p/device.BlockTokens]*device.BlockTokens+int32(p%device.BlockTokens))
+			in.Slots[device.Full] = append(in.Slots[device.Full], slot(q.Blocks[p/device.BlockTokens], p))
 		}
 		for i := it.Logits; i > 0; i-- {
 			in.Logits = append(in.Logits, int32(len(in.Tokens)-i))
 		}
+	}
+}
+
+// slot is where a block keeps the KV of position p.
+func slot(block int32, p int) int32 {
+	return block*device.BlockTokens + int32(p%device.BlockTokens)
+}
+
+// fillWindow adds what an item needs of the window pool, if there is one.
+func (f *flight) fillWindow(it scheduler.Item) {
+	q, in := it.Seq, &f.in
+	if len(q.Window) == 0 {
+		return
+	}
+	if end, from := q.WindowFrom+len(q.Window), max(q.WindowSent, q.WindowFrom); from < end {
+		in.Tables = append(in.Tables, device.TableDiff{Kind: device.Window, Row: q.Row, Start: int32(from), Blocks: q.Window[from-q.WindowFrom:]})
+		q.WindowSent = end
+	}
+	for p := it.Start; p < it.Start+it.Tokens; p++ {
+		in.Slots[device.Window] = append(in.Slots[device.Window], slot(q.Window[p/device.BlockTokens-q.WindowFrom], p))
 	}
 }
 

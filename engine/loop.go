@@ -60,7 +60,7 @@ type loop struct {
 // newLoop returns a loop that is not running yet. The slab of host memory is
 // the loop's until close.
 func newLoop(prog device.Program, o device.Options, cfg Config) (*loop, error) {
-	pool := kvcache.NewPool(prog.Pool().Blocks())
+	pool := newPool(o)
 	root, _ := pool.Root(kvcache.Hash{}) // the first always has room
 	l := &loop{
 		prog: prog, opts: o, pool: pool, root: root, itl: cfg.ITL, purse: newPurse(),
@@ -75,7 +75,7 @@ func newLoop(prog device.Program, o device.Options, cfg Config) (*loop, error) {
 		l.itl = stepTime
 	}
 	if cfg.HostBlocks > 0 {
-		n := cfg.HostBlocks * prog.Pool().BlockBytes()
+		n := cfg.HostBlocks * prog.Pool(device.Full).BlockBytes()
 		var err error
 		if l.slab, err = slab.New(n); err != nil {
 			return nil, err
@@ -83,6 +83,14 @@ func newLoop(prog device.Program, o device.Options, cfg Config) (*loop, error) {
 		l.host = l.slab.Take(n)
 	}
 	return l, nil
+}
+
+// newPool returns the books of the device's pools.
+func newPool(o device.Options) *kvcache.Pool {
+	if o.Blocks[device.Window] == 0 {
+		return kvcache.NewPool(o.Blocks[device.Full])
+	}
+	return kvcache.NewWindowPool(o.Blocks[device.Full], o.Blocks[device.Window], o.Window)
 }
 
 // close frees what newLoop took, after run has returned.

@@ -147,7 +147,7 @@ func schedule(t *testing.T, seed uint64, want *traces, all []Request, start func
 	}
 	e := start(cfg, func(l *loaded) {
 		l.opts.MaxTokens = max(l.opts.MaxRows, []int{16, 33, 64, 512}[rng.IntN(4)])
-		l.opts.Blocks = blocks
+		l.opts.Blocks[device.Full] = blocks
 	})
 	got := &traces{of: map[string]*trace{}}
 	e.loop.tap = got.tap
@@ -211,7 +211,7 @@ func compare(t *testing.T, seed uint64, want, got *traces) {
 func metamorphic(t *testing.T, n int, vocab, longest int, start func(Config, func(*loaded)) *Engine) {
 	all := requests(vocab, longest)
 	e := start(Config{MaxSequences: 1, Threads: 1}, nil)
-	want := alone(t, e, all)
+	want, windowed := alone(t, e, all), e.loop.opts.Window > 0 // which are computed again instead
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -231,8 +231,11 @@ func metamorphic(t *testing.T, n int, vocab, longest int, start func(Config, fun
 	}
 	t.Logf("%d schedules: %d preemptions, %d offloaded, %d evictions, %d copies on write, %d forks, %d prompts split, %d tokens from the cache",
 		n, sum.Preemptions, sum.Offloads, sum.Evictions, sum.Copies, sum.Forks, sum.Splits, sum.CachedTokens)
+	if sum.Offloads == 0 && !windowed {
+		t.Error("no offload: the schedules do not reach it")
+	}
 	for what, count := range map[string]uint64{
-		"preemption": sum.Preemptions, "offload": sum.Offloads, "eviction": sum.Evictions, "copy on write": sum.Copies,
+		"preemption": sum.Preemptions, "eviction": sum.Evictions, "copy on write": sum.Copies,
 		"fork": sum.Forks, "split prompt": sum.Splits, "cached token": sum.CachedTokens,
 	} {
 		if count == 0 {
@@ -247,6 +250,13 @@ func TestSchedulesDoNotMatter(t *testing.T) {
 	start := func(cfg Config, adjust func(*loaded)) *Engine { return open(t, cfg, adjust) }
 	vocab := start(Config{}, nil).Info().VocabSize
 	metamorphic(t, 1000, vocab, 150, start)
+}
+
+// TestSchedulesDoNotMatterWindow is the same for layers that see 40 positions.
+func TestSchedulesDoNotMatterWindow(t *testing.T) {
+	path := filepath.Join(filepath.Dir(golden.TinyChat(t)), "tiny-window.gguf")
+	start := func(cfg Config, adjust func(*loaded)) *Engine { return openPath(t, path, cfg, adjust) }
+	metamorphic(t, 300, 301, 150, start)
 }
 
 // TestSchedulesDoNotMatterSmolLM2 is the same with the real model and kernels.

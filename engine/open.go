@@ -132,7 +132,7 @@ type Engine struct {
 	loop      *loop
 	wedged    chan struct{} // closed when a step has taken too long
 	closing   sync.Once
-	closed    error // what Close found
+	closed    error         // what Close found
 	measured  atomic.Uint64 // runs of Measure, which seed its prompts
 	identity  identity
 }

@@ -2,11 +2,13 @@ package engine
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/graph"
 	"github.com/holdfast-run/holdfast/internal/sysinfo"
+	"github.com/holdfast-run/holdfast/scheduler"
 )
 
 // availableMemory is sysinfo's; tests set another.
@@ -59,6 +61,9 @@ func (l *loaded) makePlan(cfg Config) error {
 	if o.MaxRows < 1 || o.MaxRows > maxSequences {
 		return fmt.Errorf("engine: max sequences is %d; it must be in [1, %d]", cfg.MaxSequences, maxSequences)
 	}
+	if cfg.HostBlocks < 0 || cfg.HostBlocks > math.MaxInt32 || cfg.ITL < 0 {
+		return fmt.Errorf("engine: %d host blocks and a target of %v between tokens; neither may be negative", cfg.HostBlocks, cfg.ITL)
+	}
 	o.KV = cfg.KV
 	if o.KV == graph.Invalid {
 		o.KV = graph.F16
@@ -66,29 +71,36 @@ func (l *loaded) makePlan(cfg Config) error {
 	o.MaxTokens = max(maxStepTokens, o.MaxRows)
 	available := availableMemory()
 
-	// One block first, for the price of a block; then as many as all rows can
-	// use, within a quarter of the memory, but at least one whole context.
-	o.Blocks = 1
+	// The window pool takes what its rows can use, and as much again to find
+	// prefixes in. Then the price of a block of the full pool; then as many as all
+	// rows can use, within a quarter of the memory, but at least one whole context.
+	if o.Window = l.graph.Window(); o.Window > 0 {
+		o.Blocks[device.Window] = 2 * scheduler.WindowBlocks(o.MaxRows, o.MaxTokens, min(o.Window, o.ContextLength))
+	}
+	o.Blocks[device.Full] = 1
 	one, err := l.backend.Plan(l.graph, l.file, *o)
 	if err != nil {
 		return err
 	}
-	o.Blocks = 2
+	o.Blocks[device.Full] = 2
 	two, err := l.backend.Plan(l.graph, l.file, *o)
 	if err != nil {
 		return err
 	}
 	blockBytes := max(two.Total()-one.Total(), 1)
-	o.Blocks = max(min(o.MaxRows*o.MaxBlocks(), int(available/4/blockBytes)), o.MaxBlocks())
+	o.Blocks[device.Full] = max(min(o.MaxRows*o.MaxBlocks(), int(available/4/blockBytes)), o.MaxBlocks())
 
 	items, err := l.backend.Plan(l.graph, l.file, *o)
 	if err != nil {
 		return err
 	}
+	if cfg.HostBlocks > 0 {
+		items = append(items, device.PlanItem{Name: "KV of preempted sequences", Bytes: int64(cfg.HostBlocks) * blockBytes})
+	}
 	l.plan = Plan{
 		Items: items, Total: items.Total(), Available: available,
 		ContextLength: o.ContextLength, MaxSequences: o.MaxRows, Threads: o.Threads,
-		Blocks: o.Blocks, BlockTokens: device.BlockTokens, BytesPerToken: blockBytes / device.BlockTokens,
+		Blocks: o.Blocks[device.Full], BlockTokens: device.BlockTokens, BytesPerToken: blockBytes / device.BlockTokens,
 	}
 	if l.plan.Total > available {
 		return fmt.Errorf("%w: the plan needs %d MiB and %d MiB are available; lower the context (%d tokens) or take a smaller model",

@@ -8,7 +8,7 @@ import (
 )
 
 // llama is the family of Llama 1 to 3 and of the models that share its graph
-// (SmolLM, TinyLlama, Mistral without a window): RMS norms, rotary grouped-query
+// (SmolLM, TinyLlama, Mistral): RMS norms, rotary grouped-query
 // attention, a SiLU-gated feed-forward, a tied or separate head. GGUF stores
 // the rows of Q and K so that RoPE's pairs are neighbours.
 func llama(s *source) (*graph.Graph, error) {
@@ -20,6 +20,7 @@ func llama(s *source) (*graph.Graph, error) {
 	headDim := s.intOr("attention.key_length", dim/heads, maxHeadDim)
 	valueDim := s.intOr("attention.value_length", headDim, maxHeadDim)
 	context := s.int("context_length", maxContext)
+	window := s.window()
 	eps := float32(s.floatOr("attention.layer_norm_rms_epsilon", 1e-5))
 	vocab := s.rows("token_embd.weight")
 	freqs := s.ropeFreqs(headDim)
@@ -51,7 +52,7 @@ func llama(s *source) (*graph.Graph, error) {
 		q := b.RoPE(linear(h, "attn_q", heads*headDim), rope(heads))
 		k := b.RoPE(linear(h, "attn_k", kvHeads*headDim), rope(kvHeads))
 		v := linear(h, "attn_v", kvHeads*headDim)
-		kv := b.StoreKV(k, v, graph.KVLayer{Heads: kvHeads, HeadDim: headDim})
+		kv := b.StoreKV(k, v, graph.KVLayer{Heads: kvHeads, HeadDim: headDim, Window: window})
 		x = b.Add(x, linear(b.Attention(q, kv, attention), "attn_output", dim))
 
 		h = b.Norm(x, name("ffn_norm"), eps)

@@ -105,6 +105,14 @@ func (s *source) intOr(name string, def, most int) int {
 	return s.int(name, most)
 }
 
+// window returns how many positions a token sees; 0 means all.
+func (s *source) window() int {
+	if n, err := s.f.Meta().Uint(s.arch + ".attention.sliding_window"); err == nil && n == 0 {
+		return 0
+	}
+	return s.intOr("attention.sliding_window", 0, maxContext)
+}
+
 func (s *source) bounded(key string, n uint64, most int) int {
 	if n == 0 || n > uint64(most) {
 		s.fail(fmt.Errorf("model: %s: %s is %d; it must be in [1, %d]", s.f.Path(), key, n, most))

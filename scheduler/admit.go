@@ -81,7 +81,7 @@ func (s *Scheduler) needs(q *Sequence) int {
 func (s *Scheduler) forks(q *Sequence) bool {
 	l := q.Leader
 	return l != nil && !q.admitted && q.matchable() && l.State == Running &&
-		l.Computed >= l.prompt && l.sealed >= q.sharedWithLeader() && q.follows(l)
+		l.Computed >= l.prompt && l.sealed >= q.sharedWithLeader() && s.seesPrompt(l) && q.follows(l)
 }
 
 // sharedWithLeader is how many of the leader's blocks a fork leaves as they are.
@@ -100,8 +100,10 @@ func (s *Scheduler) fill(q *Sequence) (computed int) {
 		s.counters.Forks++
 		s.counters.Copies++
 		s.move(CopyBlock, q.Leader.Blocks[known], q.Blocks[known])
+		s.fillWindow(q, known, true)
 		return q.prompt - 1
 	}
+	s.fillWindow(q, known, false)
 	if len(q.saved) == 0 || known < q.savedFrom {
 		return known * BlockTokens
 	}

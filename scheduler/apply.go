@@ -82,6 +82,7 @@ func (s *Scheduler) seal(q *Sequence) {
 		if s.blocks.Seal(q.Root, q.Blocks, q.sealed, q.Tokens) {
 			q.Sent = min(q.Sent, q.sealed) // the device must hear of the change
 		}
+		s.sealWindow(q, q.sealed)
 	}
 }
 

@@ -34,9 +34,10 @@ type MoveKind uint8
 
 // The kinds of moves.
 const (
-	CopyBlock MoveKind = iota // block From to block To
-	SaveBlock                 // block From to host slot To
-	LoadBlock                 // host slot From to block To
+	CopyBlock  MoveKind = iota // block From to block To
+	SaveBlock                  // block From to host slot To
+	LoadBlock                  // host slot From to block To
+	CopyWindow                 // block From to block To of the window pool
 )
 
 // Move copies one block. The slots of host memory are [0, Limits.HostBlocks).
@@ -61,6 +62,7 @@ func (s *Scheduler) nextBatch() *Batch {
 
 // add puts positions [q.next, q.next+n) of q into the batch.
 func (s *Scheduler) add(q *Sequence, n int) {
+	s.slide(q, n)
 	b := s.filling
 	b.Items = b.Items[:len(b.Items)+1] // a sequence has one item, and there are no more than rows
 	it := &b.Items[len(b.Items)-1]

@@ -119,7 +119,7 @@ func (s *Scheduler) offload(q *Sequence) {
 	for from < n && s.blocks.Shared(q.Blocks[from]) {
 		from++
 	}
-	if q.suspect || from == n || n-from > len(s.slots) {
+	if q.suspect || s.window > 0 || from == n || n-from > len(s.slots) {
 		return
 	}
 	for _, b := range q.Blocks[from:n] {

@@ -59,6 +59,15 @@ type Blocks interface {
 	Shared(block int32) bool
 	Match(dst []int32, root int32, tokens []int32) []int32
 	Seal(root int32, blocks []int32, i int, tokens []int32) (changed bool)
+
+	// Of the window pool, if Window is not 0.
+	Window() int
+	WindowFrom(tokens int) (block int)
+	AllocWindow() (block int32, ok bool)
+	RetainWindow(block int32)
+	ReleaseWindow(block int32)
+	MatchWindow(dst, blocks []int32) []int32
+	SealWindow(full, block int32) int32
 }
 
 // ErrNeverFits is returned by Add for a sequence that does not fit the pool
@@ -100,6 +109,7 @@ type Counters struct {
 // Scheduler is the explicit state of the step function.
 type Scheduler struct {
 	blocks   Blocks
+	window   int // Blocks.Window
 	limits   Limits
 	counters Counters
 	cost     cost
@@ -133,7 +143,7 @@ type Scheduler struct {
 // New returns a scheduler over a pool.
 func New(blocks Blocks, l Limits) *Scheduler {
 	s := &Scheduler{
-		blocks: blocks, limits: l, cost: newCost(),
+		blocks: blocks, window: blocks.Window(), limits: l, cost: newCost(),
 		rows: stack(l.Rows), slots: stack(l.HostBlocks),
 		running: make([]*Sequence, 0, l.Rows), prompts: make([]prompt, 0, l.Rows),
 	}
@@ -253,6 +263,7 @@ func (s *Scheduler) release(q *Sequence) {
 	}
 	q.payer.blocks -= len(q.Blocks)
 	q.Blocks, q.Sent, q.sealed = q.Blocks[:0], 0, 0
+	s.releaseWindow(q)
 	s.rows = append(s.rows, q.Row)
 	s.running[q.at] = nil
 	s.holes++

@@ -62,9 +62,16 @@ func (p *Principal) charge(tokens int) { p.served += float64(tokens) / p.weight 
 // it with the fields above State set; from Add on it belongs to the scheduler
 // until it is Finished, and is used once.
 type Sequence struct {
-	Tokens       []int32    // the prompt, at least one token; then what was drawn
-	MaxLen       int        // most tokens, prompt included; more than the prompt has
-	Stop         []int32    // token IDs that end the sequence
+	Tokens []int32 // the prompt, at least one token; then what was drawn
+	MaxLen int     // most tokens, prompt included; more than the prompt has
+	Stop   []int32 // token IDs that end the sequence
+	// Window has its blocks of the window pool, if there is one: those of
+	// Blocks[WindowFrom:] that a step has reached. WindowSent is as Sent, counted
+	// in blocks of the sequence.
+	Window     []int32
+	WindowFrom int
+	WindowSent int
+
 	Root         int32      // identity under which its blocks may be shared
 	PromptLogits bool       // the logits of all prompt positions are wanted
 	Principal    *Principal // who pays; nil is one shared by all that have none

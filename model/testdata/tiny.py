@@ -27,7 +27,7 @@ import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as T
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -38,11 +38,11 @@ class Case:
     """One model: its shape, its types, and how many tokens its golden has."""
 
     def __init__(self, name, *, hidden, heads, kv, dim, ffn, vocab, tokens, layers=2, tied=False, bias=False,
-                 rope=None, theta=10000.0, eps=1e-5, types=None, chat=False):
+                 rope=None, theta=10000.0, eps=1e-5, types=None, window=None, chat=False):
         self.name, self.hidden, self.heads, self.kv, self.dim = name, hidden, heads, kv, dim
         self.ffn, self.vocab, self.tokens, self.layers = ffn, vocab, tokens, layers
         self.tied, self.bias, self.rope, self.theta, self.eps = tied, bias, rope or {}, theta, eps
-        self.types, self.chat = types or {}, chat
+        self.types, self.window, self.chat = types or {}, window, chat
 
     def type_of(self, tensor):
         """The storage type of a matrix: by its kind (attn_q, ...), else the default."""
@@ -79,6 +79,7 @@ CASES = [
     Case("rope-linear", hidden=33, heads=3, kv=1, dim=16, ffn=40, vocab=131, tokens=270, tied=True, rope=LINEAR),
     Case("rope-llama3", hidden=32, heads=4, kv=1, dim=32, ffn=28, vocab=131, tokens=300, tied=True, rope=LLAMA3,
          theta=500000.0),
+    Case("window", hidden=32, heads=4, kv=2, dim=16, ffn=28, vocab=131, tokens=400, tied=True, window=40),
     half("f16", T.F16),
     half("bf16", T.BF16),
     small("q8_0", T.Q8_0),
@@ -90,6 +91,7 @@ CASES = [
     super_("q5_k", T.Q5_K),
     super_("q6_k", T.Q6_K),
     Case("tiny-chat", hidden=32, heads=4, kv=2, dim=16, ffn=32, vocab=301, tokens=0, chat=True),
+    Case("tiny-window", hidden=32, heads=4, kv=2, dim=16, ffn=32, vocab=301, tokens=0, window=40, chat=True),
 ]
 
 
@@ -235,6 +237,8 @@ def write_gguf(case, path, tensors, quantise):
     w.add_layer_norm_rms_eps(case.eps)
     w.add_vocab_size(case.vocab)
     w.add_rope_dimension_count(case.dim)
+    if case.window:
+        w.add_sliding_window(case.window)
     if case.rope.get("rope_type") == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(case.rope["factor"])
@@ -270,12 +274,16 @@ def write_gguf(case, path, tensors, quantise):
 def reference(case, path):
     """transformers' model on the weights of the file at path."""
     rope = {"rope_type": "default", **case.rope, "rope_theta": case.theta}
-    config = LlamaConfig(
+    # Mistral is Llama with a window.
+    config_class, model_class, own = LlamaConfig, LlamaForCausalLM, {"attention_bias": case.bias}
+    if case.window:
+        config_class, model_class, own = MistralConfig, MistralForCausalLM, {"sliding_window": case.window}
+    config = config_class(
         vocab_size=case.vocab, hidden_size=case.hidden, intermediate_size=case.ffn, num_hidden_layers=case.layers,
         num_attention_heads=case.heads, num_key_value_heads=case.kv, head_dim=case.dim, rms_norm_eps=case.eps,
-        max_position_embeddings=512, tie_word_embeddings=case.tied, attention_bias=case.bias, rope_parameters=rope)
+        max_position_embeddings=512, tie_word_embeddings=case.tied, rope_parameters=rope, **own)
     config._attn_implementation = "eager"
-    model = LlamaForCausalLM(config).to(torch.float32).eval()
+    model = model_class(config).to(torch.float32).eval()
     state = {}
     names = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
              "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",

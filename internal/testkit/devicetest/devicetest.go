@@ -47,7 +47,7 @@ func Open(t testing.TB, b device.Backend, path string, o device.Options) *Runner
 	o.MaxRows = or(o.MaxRows, 64)
 	o.MaxTokens = or(o.MaxTokens, 512)
 	o.Blocks[device.Full] = or(o.Blocks[device.Full], 2*o.MaxBlocks())
-	if g.Window() > 0 {
+	if o.Window = g.Window(); o.Window > 0 {
 		o.Blocks[device.Window] = or(o.Blocks[device.Window], 2*o.MaxBlocks())
 	}
 	if o.KV == graph.Invalid {

@@ -29,7 +29,7 @@ func (Backend) Name() string { return "echo" }
 
 // Plan implements device.Backend.
 func (Backend) Plan(_ *graph.Graph, _ *weights.File, o device.Options) (device.Plan, error) {
-	return device.Plan{{Name: "KV cache", Bytes: int64(o.Blocks) * blockBytes}}, nil
+	return device.Plan{{Name: "KV cache", Bytes: int64(o.Blocks[device.Full]) * blockBytes}}, nil
 }
 
 // Compile implements device.Backend.
@@ -54,7 +54,7 @@ type Program struct {
 func New(b Backend, vocab int, o device.Options) *Program {
 	p := &Program{
 		backend: b, vocab: vocab, opts: o, table: device.NewTable(o),
-		slots: make([]int32, o.Blocks*device.BlockTokens), sampled: make([]int32, o.MaxRows),
+		slots: make([]int32, o.Blocks[device.Full]*device.BlockTokens), sampled: make([]int32, o.MaxRows),
 	}
 	if b.Overlap {
 		p.queue, p.idle = make(chan func(), 64), make(chan struct{})
@@ -75,7 +75,7 @@ func (p *Program) Class() string { return "echo" }
 func (p *Program) Overlaps() bool { return p.backend.Overlap }
 
 // Pool implements device.Program.
-func (p *Program) Pool() device.Pool { return pool{p} }
+func (p *Program) Pool(device.PoolKind) device.Pool { return pool{p} }
 
 // Close implements device.Program.
 func (p *Program) Close() error {
@@ -127,7 +127,7 @@ func (p *Program) Launch(in *device.StepInput) (device.Ticket, error) {
 	// The diffs name the host's tables, which go on changing.
 	diffs := make([]device.TableDiff, len(in.Tables))
 	for i, d := range in.Tables {
-		diffs[i] = device.TableDiff{Row: d.Row, Start: d.Start, Blocks: append([]int32(nil), d.Blocks...)}
+		diffs[i] = device.TableDiff{Kind: d.Kind, Row: d.Row, Start: d.Start, Blocks: append([]int32(nil), d.Blocks...)}
 	}
 	t := &ticket{in: in, out: &device.Output{}}
 	return p.do(t, func() error {
@@ -143,13 +143,13 @@ func (p *Program) forward(t *ticket) error {
 	in := t.in
 	next := 0
 	for _, s := range in.Spans {
-		blocks := p.table.Row(s.Row)
+		blocks := p.table.Row(device.Full, s.Row)
 		for i := s.Start; i < s.Start+s.Tokens; i++ {
 			token, pos := in.Tokens[i], int(in.Positions[i])
 			if token == device.Sampled {
 				token = p.sampled[s.Row]
 			}
-			slot := in.Slots[i]
+			slot := in.Slots[device.Full][i]
 			if want := blocks[pos/device.BlockTokens]*device.BlockTokens + int32(pos%device.BlockTokens); slot != want {
 				return fmt.Errorf("echo: position %d is written to slot %d; the table says %d", pos, slot, want)
 			}

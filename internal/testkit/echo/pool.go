@@ -17,11 +17,11 @@ type pool struct{ p *Program }
 func (pool) BlockBytes() int { return blockBytes }
 
 // Blocks implements device.Pool.
-func (q pool) Blocks() int { return q.p.opts.Blocks }
+func (q pool) Blocks() int { return q.p.opts.Blocks[device.Full] }
 
 func (q pool) block(b int32) ([]int32, error) {
-	if b < 0 || int(b) >= q.p.opts.Blocks {
-		return nil, fmt.Errorf("echo: block %d is not in the pool of %d", b, q.p.opts.Blocks)
+	if b < 0 || int(b) >= q.Blocks() {
+		return nil, fmt.Errorf("echo: block %d is not in the pool of %d", b, q.Blocks())
 	}
 	return q.p.slots[b*device.BlockTokens : (b+1)*device.BlockTokens], nil
 }
