@@ -20,8 +20,8 @@ func (s *Scheduler) grow(q *Sequence) bool {
 	}
 }
 
-// first returns the oldest running sequence of the highest class, which never
-// gives way.
+// first returns the oldest running sequence of the highest class that runs. It
+// gives way to a higher class only.
 func (s *Scheduler) first() *Sequence {
 	var first *Sequence
 	for _, q := range s.running {
@@ -67,7 +67,7 @@ func (s *Scheduler) displace(q *Sequence) bool {
 	var v *Sequence
 	blocks := s.blocks.Free()
 	for _, r := range s.running {
-		if r != nil && r != first && s.yields(r, q) {
+		if r != nil && (r != first || r.class < q.class) && s.yields(r, q) {
 			blocks += len(r.Blocks)
 			if v == nil || s.sooner(r, v) {
 				v = r

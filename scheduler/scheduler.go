@@ -31,7 +31,8 @@
 // rows or blocks, by weight. For one that decodes into a new block when there is
 // none: the one of the lowest class, then of the most served principal, then the
 // youngest. Never the oldest of the highest class, which therefore always comes to
-// its end.
+// its end. Within a class, one that gave way Limits.Preemptions times does so only
+// when no other can.
 //
 // Numerics classes make the second run of a sequence equal to the first.
 package scheduler

@@ -166,6 +166,9 @@ func (w *world) schedule(t *testing.T, d *datadriven.TestData, out *strings.Buil
 		d.MaybeScanArgs(t, "draw-"+name, &token)
 		return token
 	}
+	if len(w.flying) == 2 {
+		d.Fatalf(t, "two batches are under way")
+	}
 	batch := w.sched.Schedule(b)
 	for _, m := range batch.Moves {
 		fmt.Fprintf(out, "%s %d to %d\n", [...]string{"copy", "save", "load"}[m.Kind], m.From, m.To)
@@ -190,10 +193,15 @@ func (w *world) schedule(t *testing.T, d *datadriven.TestData, out *strings.Buil
 	if err != nil {
 		d.Fatalf(t, "%v", err)
 	}
-	w.flying = append(w.flying, flight{batch, drawn})
+	if len(batch.Items) > 0 {
+		w.flying = append(w.flying, flight{batch, drawn})
+	}
 }
 
 func (w *world) apply(out *strings.Builder) {
+	if len(w.flying) == 0 {
+		return
+	}
 	f := w.flying[0]
 	w.flying = w.flying[1:]
 	w.sched.Apply(f.batch, f.drawn)

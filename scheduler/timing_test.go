@@ -11,7 +11,7 @@ import (
 // decoding returns a scheduler with n sequences that decode, and room for as
 // many tokens each.
 func decoding(t testing.TB, n, room int) (*scheduler.Scheduler, scheduler.Budget) {
-	s := scheduler.New(kvcache.NewPool(n*(room/32+2)), scheduler.Limits{Rows: n})
+	s := scheduler.New(kvcache.NewPool(n*(room/32+2)+1<<13), scheduler.Limits{Rows: n + 1})
 	payers := make([]scheduler.Principal, 10)
 	for i := range n {
 		q := &scheduler.Sequence{
@@ -65,5 +65,58 @@ func BenchmarkDecode(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkMixed is the same with 255 sequences that decode and chunks of a long
+// prompt.
+func BenchmarkMixed(b *testing.B) {
+	const n, chunk, prompt = 256, 512, 128 * 1024
+	var s *scheduler.Scheduler
+	var budget scheduler.Budget
+	left := 0
+	restart := func() {
+		s, budget = decoding(b, n-1, 1024)
+		q := &scheduler.Sequence{Tokens: make([]int32, prompt), MaxLen: prompt + 1, Blocks: make([]int32, 0, prompt/32+1)}
+		if err := s.Add(q); err != nil {
+			b.Fatal(err)
+		}
+		budget.Tokens, budget.Logits = n+chunk, n
+		left = prompt/chunk - 1
+	}
+	drawn := make([]int32, n)
+	b.ReportAllocs()
+	for b.Loop() {
+		if left == 0 {
+			b.StopTimer()
+			restart()
+			b.StartTimer()
+		}
+		batch := s.Schedule(budget)
+		if len(batch.Items) != n {
+			b.Fatalf("%d items", len(batch.Items))
+		}
+		s.Apply(batch, drawn)
+		s.Learn(batch, 1e6)
+		left--
+	}
+}
+
+// BenchmarkCancelWaiting is the life of a request that gives up while ten
+// thousand others of a hundred principals wait.
+func BenchmarkCancelWaiting(b *testing.B) {
+	s := scheduler.New(kvcache.NewPool(64), scheduler.Limits{Rows: 1})
+	payers := make([]scheduler.Principal, 100)
+	for i := range 10_000 {
+		s.Add(&scheduler.Sequence{Tokens: make([]int32, 10), MaxLen: 20, Principal: &payers[i%len(payers)], Arrived: int64(i)})
+	}
+	q := &scheduler.Sequence{Tokens: make([]int32, 10), MaxLen: 20, Principal: &payers[50], FinishBy: 1 << 60}
+	b.ReportAllocs()
+	i := int64(10_000)
+	for b.Loop() {
+		i++
+		*q = scheduler.Sequence{Tokens: q.Tokens, MaxLen: 20, Principal: q.Principal, FinishBy: 1 << 60, Arrived: i}
+		s.Add(q)
+		s.Cancel(q)
 	}
 }
