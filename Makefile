@@ -8,7 +8,7 @@ FLAGS  ?=
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-openai bench bench-peers lint generate clean
+.PHONY: help build run model model-gemma test test-long test-openai bench bench-peers lint generate generate-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ lint: ## formatting, vet, import arrows
 
 generate: ## write the generated kernels anew
 	cd kernels/_generate && $(GO) run . -out ../cpu
+
+generate-cuda: ## compile the CUDA kernels anew (fetches the pinned compiler)
+	$(GO) run ./kernels/cuda/build -nvrtc "$$(sh scripts/cuda-wheels.sh)/lib" -dir kernels/cuda
 
 clean: ## remove what was built (models stay)
 	rm -rf bin build
