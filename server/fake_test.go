@@ -115,7 +115,7 @@ func (w *fakeWorker) Generate(ctx context.Context, r engine.Request) ([]Stream, 
 }
 
 func (w *fakeWorker) stream(ctx context.Context, r engine.Request, i int) *fakeStream {
-	s := &fakeStream{w: w, ctx: ctx, r: r, pieces: w.pieces, closed: make(chan struct{})}
+	s := &fakeStream{w: w, ctx: ctx, r: r, choice: i, pieces: w.pieces, closed: make(chan struct{})}
 	if s.pieces == nil && w.more == nil && w.endErr == nil {
 		s.pieces = hello
 	}
@@ -142,6 +142,7 @@ type fakeStream struct {
 	w      *fakeWorker
 	ctx    context.Context
 	r      engine.Request
+	choice int
 	pieces []engine.Delta
 	given  int
 	once   sync.Once
@@ -174,7 +175,7 @@ func (s *fakeStream) Next() (engine.Delta, error) {
 
 // Prompt finds the prompt's token i as likely as -i, and next to 1.
 func (s *fakeStream) Prompt() []engine.TokenLogprob {
-	if !s.r.PromptLogprobs || s.given == 0 {
+	if !s.r.PromptLogprobs || s.choice > 0 {
 		return nil
 	}
 	var all []engine.TokenLogprob

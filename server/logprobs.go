@@ -35,7 +35,7 @@ func (c *completion) placePrompt(dst []placed, g *generation) []placed {
 	if !c.job.logprobs {
 		return dst
 	}
-	tokens := g.stream.Prompt()
+	tokens := c.generations[g.leader].stream.Prompt()
 	var whole strings.Builder
 	for _, t := range tokens {
 		whole.Write(c.tokenBytes(t.Token))

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -131,6 +132,20 @@ func TestLogprobEvents(t *testing.T) {
 		`"text":"","logprobs":{"tokens":["\u0001"],"token_logprobs":[-6],"top_logprobs":[{"\u0001":-6}],"text_offset":[5]},"finish_reason":null}`,
 		`"text":"","logprobs":null,"finish_reason":"length"}`,
 	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s in\n%s", want, body)
+		}
+	}
+}
+
+// TestEchoOfChoices has each choice begin with the prompt, of which only the first
+// stream knows the log-probabilities.
+func TestEchoOfChoices(t *testing.T) {
+	s := serve(t, &fakeWorker{say: withLogprobs})
+	_, body := s.dial().do(post(textPath, `{"model":"tiny","prompt":[[65,66],[67,68]],"echo":true,"logprobs":0,"max_tokens":0,"n":2}`))
+	for i, text := range []string{"AB", "AB", "CD", "CD"} {
+		want := fmt.Sprintf(`{"index":%d,"text":"%s","logprobs":{"tokens":["%c","%c"],"token_logprobs":[null,-1],"top_logprobs":[null,{"%c":-1}],"text_offset":[0,1]},"finish_reason":"length"}`,
+			i, text, text[0], text[1], text[1])
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s in\n%s", want, body)
 		}

@@ -59,7 +59,8 @@ type Stream interface {
 	// returns io.EOF; once the context has ended, an error.
 	Next() (engine.Delta, error)
 	// Prompt returns the log-probabilities of the prompt's tokens, if they were
-	// asked for, once the first piece came. The first token has none.
+	// asked for and this is the first of a request's streams, once a piece of any
+	// of these came. The first token has none.
 	Prompt() []engine.TokenLogprob
 	// Usage counts what was made so far; all of it once Finish was set.
 	Usage() engine.Usage
