@@ -1,10 +1,6 @@
 package ptxemu
 
-import (
-	"math"
-
-	"github.com/holdfast-run/holdfast/internal/num"
-)
+import "math"
 
 // arith is what the float instructions share: the type, one lane's or half's
 // rounding, and the modifiers.
@@ -135,12 +131,6 @@ func (c *comp) floatFMA(t typ) op {
 		g = halves3(g)
 	}
 	return lift3(d, x, y, z, t.mask(), g)
-}
-
-func fastFMA(d, x, y, z int) op {
-	return lift3(d, x, y, z, math.MaxUint32, func(a, b, c uint64) uint64 {
-		return bits32(num.FMA32(f32(a), f32(b), f32(c)))
-	})
 }
 
 // floatDiv divides: .approx and .full within float64 and one rounding, which is
