@@ -41,7 +41,7 @@ func (a arith) out(x float64) uint64 {
 	if a.sat {
 		x = clamp01(x)
 	}
-	if a.relu && x < 0 {
+	if a.relu && math.Signbit(x) && x == x {
 		x = 0
 	}
 	b := encode(a.t, x, a.mode)
@@ -49,6 +49,16 @@ func (a arith) out(x float64) uint64 {
 		b = a.flush(b)
 	}
 	return b
+}
+
+// sum is the exact x + y rounded to odd. Numbers that cancel make -0 when
+// rounding down.
+func (a arith) sum(x, y float64) float64 {
+	s := addOdd(x, y)
+	if s == 0 && a.mode == roundDown && (math.Signbit(x) || math.Signbit(y)) {
+		return math.Copysign(0, -1)
+	}
+	return s
 }
 
 func clamp01(x float64) float64 {
@@ -87,7 +97,7 @@ func (c *comp) float2(t typ, a arith, f func(x, y float64) float64) op {
 
 func (c *comp) floatAdd(t typ, sub, sat bool) op {
 	a := c.arith(t, sat)
-	f := addOdd
+	f := a.sum
 	if t.bits == 64 {
 		f = func(x, y float64) float64 { return x + y }
 	}
@@ -122,7 +132,7 @@ func (c *comp) floatFMA(t typ) op {
 	if a.plain() && !a.packed {
 		return fastFMA(d, x, y, z)
 	}
-	f := fmaOdd
+	f := func(x, y, z float64) float64 { return a.sum(mulOdd(x, y), z) }
 	if t.bits == 64 {
 		f = math.FMA
 	}
