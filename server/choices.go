@@ -20,7 +20,10 @@ type generation struct {
 	prompt *prompt
 	leader int       // the first generation of the same prompt
 	last   time.Time // when its latest piece came
-	chars  int       // of its text so far; counted only if log-probabilities are asked for
+
+	// Kept only if log-probabilities are asked for.
+	chars  int    // of its text so far
+	behind []byte // of tokens, whose text has not come yet
 }
 
 // piece is the next piece of one generation.
@@ -126,11 +129,11 @@ func (c *completion) shape(g *generation, p *piece, begins bool) {
 			p.Finish = engine.FinishLength
 		}
 	}
-	if begins && c.job.echo {
-		p.tokens = c.placePrompt(p.tokens, g)
-	}
 	if c.job.logprobs {
-		p.tokens = c.place(p.tokens, g, p.Text, p.Logprobs, 0)
+		if begins && c.job.echo {
+			p.tokens = c.placePrompt(p.tokens, g)
+		}
+		p.tokens = c.place(p.tokens, g, p.Text, p.Logprobs)
 	}
 	if begins && c.job.echo {
 		p.Text = g.prompt.text + p.Text

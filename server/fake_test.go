@@ -92,8 +92,12 @@ func (w *fakeWorker) Decode(tokens []int32) string {
 
 func (w *fakeWorker) MaxTokenBytes() int { return 2 }
 
-// AppendToken knows the tokens from 90 on as parts of a character.
-func (w *fakeWorker) AppendToken(dst []byte, token int32) []byte {
+// AppendToken knows the tokens from 90 on as parts of a character, and token 1 as
+// a special one.
+func (w *fakeWorker) AppendToken(dst []byte, token int32, names bool) []byte {
+	if token == 1 && !names {
+		return dst
+	}
 	if token >= 90 {
 		return append(dst, "\u263a"[token%3])
 	}

@@ -42,9 +42,9 @@ type Worker interface {
 	Decode(tokens []int32) string
 	// MaxTokenBytes is the length of the longest token.
 	MaxTokenBytes() int
-	// AppendToken appends the bytes of one token, which need not be UTF-8; those
-	// of a special one are its name.
-	AppendToken(dst []byte, token int32) []byte
+	// AppendToken appends the bytes of one token, which need not be UTF-8. A
+	// special token has its name with names, else nothing.
+	AppendToken(dst []byte, token int32, names bool) []byte
 	// Generate queues a request and returns a stream for each of its N
 	// completions, all of which the caller must Close. The context ends them in
 	// whatever phase they are.
