@@ -140,6 +140,9 @@ func (f floatFormat) exact(op, mode string, args []uint64) *big.Float {
 		z := wide()
 		if mode == "rm" {
 			z.SetMode(big.ToNegativeInf)
+			if a.Sign() == 0 && b.Sign() == 0 && a.Signbit() != b.Signbit() {
+				return z.Neg(z) // big.Float's sum of zeros ignores the mode
+			}
 		}
 		return z.Add(a, b)
 	}
