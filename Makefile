@@ -8,10 +8,10 @@ FLAGS  ?=
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-openai bench bench-peers lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-openai bench bench-peers bench-peers-serve lint generate generate-cuda clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/holdfast
 	$(GO) build -trimpath -ldflags="-s -w" -o bin/holdfast ./cmd/holdfast
@@ -45,6 +45,10 @@ bench: ## micro-benchmarks of kernels, sampler, tokenizer, scheduler
 bench-peers: build $(MODEL) ## build llama.cpp, run it and us in turns, write bench/results
 	sh bench/peers/build.sh
 	$(PYTHON) bench/peers/compare.py --model $(MODEL)
+
+bench-peers-serve: build $(MODEL) ## the same load on llama-server and us in turns, write bench/results
+	sh bench/peers/build.sh --all
+	$(PYTHON) bench/peers/serve.py --model $(MODEL)
 
 lint: ## formatting, vet, import arrows
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

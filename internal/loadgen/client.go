@@ -175,6 +175,11 @@ func (c *client) send(ctx context.Context, method, path string, body []byte) (*h
 	if err != nil {
 		return nil, err
 	}
+	// Servers close idle connections, some after a number of requests, and a
+	// request may cross that on its way. A connection that was used before and
+	// ends without a byte of an answer is so tried once more, on a new one: that
+	// is what this header, which is not sent, asks of net/http.
+	req.Header["Idempotency-Key"] = []string{}
 	if req.Header.Set("User-Agent", "holdfast-bench"); body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

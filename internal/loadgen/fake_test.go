@@ -15,6 +15,7 @@ import (
 // fake is a server as a transport: it answers without a network, in the time of
 // a synctest bubble.
 type fake struct {
+	perWord  int                                   // tokens of a word; 0 means 1
 	template int                                   // tokens around a prompt
 	answer   func(i int, r request, w *answer)     // writes the i-th stream
 	refuse   func(i int) (status int, text string) // a status other than 200, or 0
@@ -63,7 +64,7 @@ func (f *fake) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := json.UnmarshalRead(req.Body, &r); err != nil {
 		return nil, err
 	}
-	prompt := f.template + len(strings.Fields(r.Messages[0].Content))
+	prompt := f.template + max(1, f.perWord)*len(strings.Fields(r.Messages[0].Content))
 	if !r.Stream {
 		res.Body = io.NopCloser(strings.NewReader(fmt.Sprintf(`{"usage":{"prompt_tokens":%d}}`, prompt)))
 		return res, nil

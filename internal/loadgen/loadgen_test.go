@@ -5,7 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -165,6 +170,40 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestClosedConnections offers a load to a server that closes each connection
+// after one answer, when the next request is already there.
+func TestClosedConnections(t *testing.T) {
+	type used struct{ requests int }
+	closed := 0
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := r.Context().Value(used{}).(*used)
+		if c.requests++; c.requests > 1 {
+			closed++
+			panic(http.ErrAbortHandler)
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil || len(r.Header["Idempotency-Key"]) != 0 {
+			w.WriteHeader(500)
+		}
+		if bytes.Contains(body, []byte(`"stream":true`)) {
+			fmt.Fprint(w, "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: [DONE]\n\n")
+			return
+		}
+		fmt.Fprintf(w, `{"usage":{"prompt_tokens":%d}}`, bytes.Count(body, []byte(" ")))
+	}))
+	s.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+		return context.WithValue(ctx, used{}, new(used))
+	}
+	s.Start()
+	defer s.Close()
+	cfg := config(Spaced(5, 0, false, 1, 30, 1))
+	cfg.URL, cfg.Model, cfg.Open, cfg.Concurrency = s.URL, "m", false, 1
+	r, err := Run(t.Context(), cfg)
+	if err != nil || r.Completed != 5 || closed == 0 {
+		t.Errorf("%v, %+v, %d closed", err, r, closed)
+	}
+}
+
 func TestInterrupted(t *testing.T) {
 	for _, open := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -185,13 +224,13 @@ func TestInterrupted(t *testing.T) {
 // TestPrompts holds that prompts have the length asked for, as the server counts,
 // depend on the seed alone, and share nothing.
 func TestPrompts(t *testing.T) {
-	answer := func(_ int, r request, a *answer) {
+	reply := func(_ int, r request, a *answer) {
 		a.token("a")
 		a.end(20+len(strings.Fields(r.Messages[0].Content)), 0, 1)
 	}
 	arrivals := Spaced(50, 100, true, 1, 134, 1)
 	arrivals[7].Prompt = 1000
-	f, again := &fake{template: 20, answer: answer}, &fake{template: 20, answer: answer}
+	f, again := &fake{template: 20, answer: reply}, &fake{template: 20, answer: reply}
 	r := mustRun(t, config(arrivals), f)
 	if want := 49*134 + 1000; r.PromptTokens != want {
 		t.Errorf("%d tokens, want %d", r.PromptTokens, want)
@@ -208,9 +247,16 @@ func TestPrompts(t *testing.T) {
 		}
 		seen[start] = true
 	}
+	wordy := &fake{template: 20, perWord: 3, answer: func(_ int, r request, a *answer) {
+		a.token("a")
+		a.end(20+3*len(strings.Fields(r.Messages[0].Content)), 0, 1)
+	}}
+	if r := mustRun(t, config(arrivals), wordy); r.PromptTokens != 49*134+1001 {
+		t.Errorf("%d tokens of words of three", r.PromptTokens)
+	}
 	cfg := config(arrivals)
 	cfg.Seed = 2
-	other := &fake{template: 20, answer: answer}
+	other := &fake{template: 20, answer: reply}
 	if mustRun(t, cfg, other); other.asked[0].Messages[0].Content == f.asked[0].Messages[0].Content {
 		t.Error("another seed made the same prompt")
 	}
