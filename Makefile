@@ -8,10 +8,10 @@ FLAGS  ?=
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-openai bench bench-peers lint generate clean
+.PHONY: help build run model model-gemma test test-long test-openai bench bench-peers bench-peers-serve lint generate generate-cuda clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/holdfast
 	$(GO) build -trimpath -ldflags="-s -w" -o bin/holdfast ./cmd/holdfast
@@ -46,6 +46,10 @@ bench-peers: build $(MODEL) ## build llama.cpp, run it and us in turns, write be
 	sh bench/peers/build.sh
 	$(PYTHON) bench/peers/compare.py --model $(MODEL)
 
+bench-peers-serve: build $(MODEL) ## the same load on llama-server and us in turns, write bench/results
+	sh bench/peers/build.sh --all
+	$(PYTHON) bench/peers/serve.py --model $(MODEL)
+
 lint: ## formatting, vet, import arrows
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
@@ -54,6 +58,9 @@ lint: ## formatting, vet, import arrows
 
 generate: ## write the generated kernels anew
 	cd kernels/_generate && $(GO) run . -out ../cpu
+
+generate-cuda: ## compile the CUDA kernels anew (fetches the pinned compiler)
+	$(GO) run ./kernels/cuda/build -nvrtc "$$(sh scripts/cuda-wheels.sh)/lib" -dir kernels/cuda
 
 clean: ## remove what was built (models stay)
 	rm -rf bin build

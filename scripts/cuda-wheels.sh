@@ -3,7 +3,8 @@
 # bindings/ and for `make generate-cuda`. Needs no GPU and no driver; nothing of
 # it is committed.
 #
-#   sh scripts/cuda-wheels.sh     97 MB to fetch, 240 MB on disk
+#   sh scripts/cuda-wheels.sh            97 MB to fetch, 240 MB on disk
+#   sh scripts/cuda-wheels.sh --cublas   520 MB to fetch, 800 MB on disk: cuBLASLt as well
 #
 # The packages are taken by name from the Python package index, pinned and
 # checked against their SHA-256 (amd64, then arm64). They lie in build/cuda; the
@@ -34,20 +35,30 @@ nvidia-cuda-cuobjdump==13.2.51 \
   --hash=sha256:95c69d3ddf0c2c1f535ec44c3433a66aeee19f588d9d22f73356e20b25f12b50 \
   --hash=sha256:f2f3bc433a91f4ff910841f2de8bc9e7ce92556602d6e363054fe2bb62a587c4'
 
+# The prefill's matrix products, optional at run time; its own tests alone want it.
+cublas='nvidia-cublas==13.1.0.3 \
+  --hash=sha256:ee8722c1f0145ab246bccb9e452153b5e0515fd094c3678df50b2a0888b8b171 \
+  --hash=sha256:c86fc7f7ae36d7528288c5d88098edcb7b02c633d262e7ddbb86b0ad91be5df2'
+
 case "${1:-}" in
 '') want=$base ;;
-*) echo "usage: sh scripts/cuda-wheels.sh" >&2; exit 2 ;;
+--cublas) want="$base
+$cublas" ;;
+*) echo "usage: sh scripts/cuda-wheels.sh [--cublas]" >&2; exit 2 ;;
 esac
 
-if [ "$(cat "$root/pins" 2>/dev/null)" != "$want" ]; then
+case "$(cat "$root/pins" 2>/dev/null)" in
+"$want"*) ;;
+*)
 	# Installed beside the old folder and then moved into its place, pins
 	# last: a run that is killed leaves nothing that looks complete.
 	rm -rf "$root.new"
 	mkdir -p "$root.new"
 	printf '%s\n' "$want" > "$root.new/pins"
-	PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: \
+	PIP_ROOT_USER_ACTION=ignore "${PYTHON:-python3}" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: \
 		--require-hashes --requirement "$root.new/pins" --target "$root.new"
 	rm -rf "$root"
 	mv "$root.new" "$root"
-fi
+	;;
+esac
 echo "$root/nvidia/cu13"

@@ -18,8 +18,12 @@ type prompt struct {
 type generation struct {
 	stream Stream
 	prompt *prompt
+	leader int       // the first generation of the same prompt
 	last   time.Time // when its latest piece came
-	chars  int       // of its text so far; counted only if log-probabilities are asked for
+
+	// Kept only if log-probabilities are asked for.
+	chars  int    // of its text so far
+	behind []byte // of tokens, whose text has not come yet
 }
 
 // piece is the next piece of one generation.
@@ -107,12 +111,13 @@ func (c *completion) next() (piece, error) {
 // dequeue takes a prompt out of the queue when the first of its completions
 // begins to come.
 func (c *completion) dequeue(i int) {
-	p := c.generations[i].prompt
-	if i > 0 && c.generations[i-1].prompt == p {
+	g := &c.generations[i]
+	if g.leader != i {
 		return
 	}
-	c.s.queue.leave(int64(len(p.tokens)))
-	c.queued -= int64(len(p.tokens))
+	n := int64(len(g.prompt.tokens))
+	c.s.queue.leave(n)
+	c.queued -= n
 }
 
 // shape makes of what the model said what the client asked for: the prompt
@@ -124,11 +129,11 @@ func (c *completion) shape(g *generation, p *piece, begins bool) {
 			p.Finish = engine.FinishLength
 		}
 	}
-	if begins && c.job.echo {
-		p.tokens = c.placePrompt(p.tokens, g)
-	}
 	if c.job.logprobs {
-		p.tokens = c.place(p.tokens, g, p.Text, p.Logprobs, 0)
+		if begins && c.job.echo {
+			p.tokens = c.placePrompt(p.tokens, g)
+		}
+		p.tokens = c.place(p.tokens, g, p.Text, p.Logprobs)
 	}
 	if begins && c.job.echo {
 		p.Text = g.prompt.text + p.Text
@@ -141,7 +146,7 @@ func (c *completion) usage() engine.Usage {
 	var sum engine.Usage
 	for i, g := range c.generations {
 		u := g.stream.Usage()
-		if i == 0 || g.prompt != c.generations[i-1].prompt {
+		if g.leader == i {
 			sum.PromptTokens += u.PromptTokens
 			sum.CachedTokens += u.CachedTokens
 		}

@@ -205,8 +205,9 @@ func (c *completion) generate(params sampler.Params, p *prompt) error {
 	if err != nil {
 		return err
 	}
+	leader := len(c.generations)
 	for _, s := range streams {
-		c.generations = append(c.generations, generation{stream: s, prompt: p})
+		c.generations = append(c.generations, generation{stream: s, prompt: p, leader: leader})
 		c.open++
 	}
 	return nil

@@ -92,8 +92,12 @@ func (w *fakeWorker) Decode(tokens []int32) string {
 
 func (w *fakeWorker) MaxTokenBytes() int { return 2 }
 
-// AppendToken knows the tokens from 90 on as parts of a character.
-func (w *fakeWorker) AppendToken(dst []byte, token int32) []byte {
+// AppendToken knows the tokens from 90 on as parts of a character, and token 1 as
+// a special one.
+func (w *fakeWorker) AppendToken(dst []byte, token int32, names bool) []byte {
+	if token == 1 && !names {
+		return dst
+	}
 	if token >= 90 {
 		return append(dst, "\u263a"[token%3])
 	}
@@ -115,7 +119,7 @@ func (w *fakeWorker) Generate(ctx context.Context, r engine.Request) ([]Stream, 
 }
 
 func (w *fakeWorker) stream(ctx context.Context, r engine.Request, i int) *fakeStream {
-	s := &fakeStream{w: w, ctx: ctx, r: r, pieces: w.pieces, closed: make(chan struct{})}
+	s := &fakeStream{w: w, ctx: ctx, r: r, choice: i, pieces: w.pieces, closed: make(chan struct{})}
 	if s.pieces == nil && w.more == nil && w.endErr == nil {
 		s.pieces = hello
 	}
@@ -142,6 +146,7 @@ type fakeStream struct {
 	w      *fakeWorker
 	ctx    context.Context
 	r      engine.Request
+	choice int
 	pieces []engine.Delta
 	given  int
 	once   sync.Once
@@ -174,7 +179,7 @@ func (s *fakeStream) Next() (engine.Delta, error) {
 
 // Prompt finds the prompt's token i as likely as -i, and next to 1.
 func (s *fakeStream) Prompt() []engine.TokenLogprob {
-	if !s.r.PromptLogprobs || s.given == 0 {
+	if !s.r.PromptLogprobs || s.choice > 0 {
 		return nil
 	}
 	var all []engine.TokenLogprob

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"strings"
+	"bytes"
 	"unicode/utf8"
 
 	"github.com/holdfast-run/holdfast/api"
@@ -16,62 +16,86 @@ type placed struct {
 }
 
 // place appends to dst the tokens that text was made of, the next of a
-// generation. Where text is not just their bytes, because it ends before a stop
-// string or a token in it has no text, no place is behind its end. The first
-// token begins at byte 'at' of text, which may be before it.
-func (c *completion) place(dst []placed, g *generation, text string, tokens []engine.TokenLogprob, at int) []placed {
-	r := ruler{text: text}
-	for _, t := range tokens {
-		dst = append(dst, placed{TokenLogprob: t, offset: g.chars + r.to(at)})
-		at += len(c.tokenBytes(t.Token))
+// generation. Text may be behind their bytes, where some wait for the rest of
+// their character or might begin a stop string: these are the next text's.
+func (c *completion) place(dst []placed, g *generation, text string, tokens []engine.TokenLogprob) []placed {
+	whole, starts := c.spell(g.behind, tokens, false)
+	r := ruler{bytes: whole, most: utf8.RuneCountInString(text)}
+	for i, t := range tokens {
+		dst = append(dst, placed{TokenLogprob: t, offset: g.chars + r.to(starts[i])})
 	}
-	g.chars += utf8.RuneCountInString(text)
+	r.to(len(whole))
+	g.behind = append(g.behind[:0], whole[r.at:]...)
+	g.chars += r.most
 	return dst
 }
 
 // placePrompt is place for a generation's prompt. Its tokens may say more than
 // its text: they may begin with a token that begins every text.
 func (c *completion) placePrompt(dst []placed, g *generation) []placed {
-	if !c.job.logprobs {
-		return dst
+	tokens := c.generations[g.leader].stream.Prompt()
+	whole, starts := c.spell(nil, tokens, true)
+	text := g.prompt.text
+	more := 0
+	if bytes.HasSuffix(whole, []byte(text)) {
+		more = len(whole) - len(text)
 	}
-	tokens := g.stream.Prompt()
-	var whole strings.Builder
-	for _, t := range tokens {
-		whole.Write(c.tokenBytes(t.Token))
+	r := ruler{bytes: whole[more:], most: utf8.RuneCountInString(text)}
+	for i, t := range tokens {
+		dst = append(dst, placed{TokenLogprob: t, offset: r.to(starts[i] - more), first: i == 0})
 	}
-	at := 0
-	if strings.HasSuffix(whole.String(), g.prompt.text) {
-		at = len(g.prompt.text) - whole.Len()
-	}
-	dst = c.place(dst, g, g.prompt.text, tokens, at)
-	if len(dst) > 0 {
-		dst[0].first = true
-	}
+	g.chars = r.most
 	return dst
+}
+
+// spell returns before and the bytes of all tokens, and where each begins.
+func (c *completion) spell(before []byte, tokens []engine.TokenLogprob, names bool) (whole []byte, starts []int) {
+	whole, starts = bytes.Clone(before), make([]int, len(tokens))
+	for i, t := range tokens {
+		starts[i] = len(whole)
+		whole = c.s.worker.AppendToken(whole, t.Token, names)
+	}
+	return whole, starts
+}
+
+// ruler counts the characters that bytes become, as Python counts them, up to
+// ever later bytes, and most of them.
+type ruler struct {
+	bytes     []byte
+	at, chars int // where the character begins that has the number chars
+	most      int
+}
+
+// to returns the number of the character that byte 'to' is in.
+func (r *ruler) to(to int) int {
+	for r.at < to && r.chars < r.most {
+		n := charLen(r.bytes[r.at:])
+		if r.at+n > to {
+			break
+		}
+		r.at += n
+		r.chars++
+	}
+	return r.chars
+}
+
+// charLen returns how many bytes the first character of b has, or how many
+// become one U+FFFD: all that could have been the beginning of one.
+func charLen(b []byte) int {
+	if r, n := utf8.DecodeRune(b); r != utf8.RuneError || n > 1 {
+		return n
+	}
+	n := 1
+	for n < len(b) && !utf8.FullRune(b[:n+1]) {
+		n++
+	}
+	return n
 }
 
 // tokenBytes returns the bytes of a token, valid until the next call.
 func (c *completion) tokenBytes(token int32) []byte {
-	c.token = c.s.worker.AppendToken(c.token[:0], token)
+	c.token = c.s.worker.AppendToken(c.token[:0], token, true)
 	return c.token
-}
-
-// ruler counts the characters of a text, as Python does, up to ever later bytes.
-type ruler struct {
-	text      string
-	at, chars int
-}
-
-// to returns the number of characters before the one that byte at is in.
-func (r *ruler) to(at int) int {
-	at = min(max(at, r.at), len(r.text))
-	for at > r.at && at < len(r.text) && !utf8.RuneStart(r.text[at]) {
-		at--
-	}
-	r.chars += utf8.RuneCountInString(r.text[r.at:at])
-	r.at = at
-	return r.chars
 }
 
 // chatLogprobs writes tokens as a chat completion does, or nil if nobody asked.

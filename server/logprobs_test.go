@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -111,14 +112,14 @@ func TestTextLogprobs(t *testing.T) {
 // where they are in it.
 type accents struct{ *fakeWorker }
 
-func (w *accents) AppendToken(dst []byte, token int32) []byte {
+func (w *accents) AppendToken(dst []byte, token int32, names bool) []byte {
 	switch token {
 	case int32("é"[0]) % 100:
 		return append(dst, "é"[0])
 	case int32("é"[1]) % 100:
 		return append(dst, "é"[1])
 	}
-	return w.fakeWorker.AppendToken(dst, token)
+	return w.fakeWorker.AppendToken(dst, token, names)
 }
 
 // TestLogprobEvents pins what each event of a stream says of its tokens.
@@ -131,6 +132,51 @@ func TestLogprobEvents(t *testing.T) {
 		`"text":"","logprobs":{"tokens":["\u0001"],"token_logprobs":[-6],"top_logprobs":[{"\u0001":-6}],"text_offset":[5]},"finish_reason":null}`,
 		`"text":"","logprobs":null,"finish_reason":"length"}`,
 	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s in\n%s", want, body)
+		}
+	}
+}
+
+// TestPlaces pins where tokens are in texts that are not just their bytes.
+func TestPlaces(t *testing.T) {
+	at := func(tokens ...int32) (all []engine.TokenLogprob) {
+		for _, t := range tokens {
+			all = append(all, engine.TokenLogprob{Token: t})
+		}
+		return all
+	}
+	for _, c := range []struct {
+		name   string
+		pieces []engine.Delta
+		want   string
+	}{
+		{"a rune in parts", []engine.Delta{{Text: "A", Logprobs: at(65)}, {Text: "☺B", Logprobs: at(90, 91, 92, 66)}}, "0,1,1,1,2"},
+		{"half a rune", []engine.Delta{{Text: "\ufffdB\ufffd\ufffdC", Logprobs: at(90, 91, 66, 91, 92, 67)}}, "0,0,1,2,3,4"},
+		{"half a rune at the end", []engine.Delta{{Text: "A\ufffd", Logprobs: at(65, 90, 91)}}, "0,1,1"},
+		{"a special token", []engine.Delta{{Text: "AB", Logprobs: at(65, 1, 1, 66)}}, "0,1,1,1"},
+		{"text that waits", []engine.Delta{{Text: "", Logprobs: at(65)}, {Text: "ABC", Logprobs: at(66, 67, 68)}, {Text: "DE", Logprobs: at(69)}}, "0,1,2,3,4"},
+		{"a stop string", []engine.Delta{{Text: "A", Logprobs: at(65, 66, 67)}}, "0,1,1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.pieces[len(c.pieces)-1].Finish = engine.FinishStop
+			s := serve(t, &fakeWorker{pieces: c.pieces})
+			_, body := s.dial().do(post(textPath, `{"model":"tiny","prompt":"A","logprobs":0}`))
+			if want := `"text_offset":[` + c.want + `]`; !strings.Contains(body, want) {
+				t.Errorf("body %s\nwant %s", body, want)
+			}
+		})
+	}
+}
+
+// TestEchoOfChoices has each choice begin with the prompt, of which only the first
+// stream knows the log-probabilities.
+func TestEchoOfChoices(t *testing.T) {
+	s := serve(t, &fakeWorker{say: withLogprobs})
+	_, body := s.dial().do(post(textPath, `{"model":"tiny","prompt":[[65,66],[67,68]],"echo":true,"logprobs":0,"max_tokens":0,"n":2}`))
+	for i, text := range []string{"AB", "AB", "CD", "CD"} {
+		want := fmt.Sprintf(`{"index":%d,"text":"%s","logprobs":{"tokens":["%c","%c"],"token_logprobs":[null,-1],"top_logprobs":[null,{"%c":-1}],"text_offset":[0,1]},"finish_reason":"length"}`,
+			i, text, text[0], text[1], text[1])
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s in\n%s", want, body)
 		}

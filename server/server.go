@@ -42,9 +42,9 @@ type Worker interface {
 	Decode(tokens []int32) string
 	// MaxTokenBytes is the length of the longest token.
 	MaxTokenBytes() int
-	// AppendToken appends the bytes of one token, which need not be UTF-8; those
-	// of a special one are its name.
-	AppendToken(dst []byte, token int32) []byte
+	// AppendToken appends the bytes of one token, which need not be UTF-8. A
+	// special token has its name with names, else nothing.
+	AppendToken(dst []byte, token int32, names bool) []byte
 	// Generate queues a request and returns a stream for each of its N
 	// completions, all of which the caller must Close. The context ends them in
 	// whatever phase they are.
@@ -59,7 +59,8 @@ type Stream interface {
 	// returns io.EOF; once the context has ended, an error.
 	Next() (engine.Delta, error)
 	// Prompt returns the log-probabilities of the prompt's tokens, if they were
-	// asked for, once the first piece came. The first token has none.
+	// asked for and this is the first of a request's streams, once a piece of any
+	// of these came. The first token has none.
 	Prompt() []engine.TokenLogprob
 	// Usage counts what was made so far; all of it once Finish was set.
 	Usage() engine.Usage

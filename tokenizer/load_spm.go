@@ -36,14 +36,24 @@ func FromSentencePiece(model []byte, o SentenceOptions) (*Tokenizer, error) {
 	if len(model) > maxFileBytes {
 		return nil, fmt.Errorf("%w: the model has %d bytes, limit %d", ErrVocabulary, len(model), maxFileBytes)
 	}
-	p := &sentenceProto{modelType: 1, bos: 1, eos: 2, pad: -1}
-	p.where, p.prefix, p.squeeze = wherePieces, true, true
+	p := newSentenceProto()
 	if err := eachField(model, p.field); err != nil {
 		if errors.Is(err, ErrVocabulary) {
 			return nil, err
 		}
 		return nil, fmt.Errorf("%w: the model %w", ErrVocabulary, err)
 	}
+	return p.build(o)
+}
+
+// newSentenceProto returns the defaults of the format.
+func newSentenceProto() *sentenceProto {
+	p := &sentenceProto{modelType: 1, bos: 1, eos: 2, pad: -1}
+	p.where, p.prefix, p.squeeze = wherePieces, true, true
+	return p
+}
+
+func (p *sentenceProto) build(o SentenceOptions) (*Tokenizer, error) {
 	switch {
 	case p.modelType != 1 && p.modelType != 2:
 		return nil, fmt.Errorf("%w: trainer_spec.model_type = %d, known are 1 (unigram) and 2 (BPE)", ErrUnsupported, p.modelType)

@@ -58,8 +58,8 @@ func (t *Tokenizer) loadSentence(m *sentenceModel) error {
 	if err := t.loadRunes(v); err != nil {
 		return err
 	}
-	if m.fallback && !t.allBytes() {
-		return fmt.Errorf("%w: %s has byte tokens, but not all", ErrVocabulary, m.where)
+	if slices.Contains(m.kinds, kindByte) != m.fallback || m.fallback && !t.allBytes() {
+		return fmt.Errorf("%w: byte_fallback = %t, but %s has not all byte tokens, or has some", ErrVocabulary, m.fallback, m.where)
 	}
 	for id, kind := range m.kinds {
 		if kind == kindUnknown {

@@ -11,8 +11,7 @@ type batch struct {
 	count     int
 	lsn       LSN // of buf[0]
 	bases     int // living owners whose history begins here
-	free      LSN // what its header says on the disk
-	nextFree  LSN // what a later one may say, once this one is durable
+	free      LSN // what is below it is nobody's, once this batch is durable
 	closing   bool
 }
 

@@ -39,7 +39,7 @@ type segmentHeader struct {
 	salt         uint64   // random: batches of a former life of the file have another
 	first        LSN      // of the first batch
 	size         int64    // of the file
-	free         LSN      // records below it are nobody's
+	free         LSN      // what is below it was nobody's before this segment
 }
 
 func (h *segmentHeader) append(b []byte) []byte {
@@ -93,7 +93,7 @@ func digestHolds(b []byte) bool {
 type batchHeader struct {
 	lsn     LSN    // of the batch's first byte
 	salt    uint64 // of the segment
-	free    LSN    // records below it are nobody's
+	free    LSN    // what is below it is nobody's
 	total   uint32 // bytes of the batch, whole pages
 	length  uint32 // bytes of header and records
 	count   uint32 // records

@@ -86,8 +86,7 @@ type Log struct {
 	fill     *batch     // takes appends
 	flight   *batch     // is being written, while flying
 	flying   bool
-	free     LSN   // records below it are nobody's, and durably so
-	stated   LSN   // what the disk says of that
+	free     LSN   // what is below it is nobody's: the disk says so
 	failed   error // why nothing can be made durable now
 	failures uint64
 	ready    int   // spare segments
@@ -103,7 +102,7 @@ type Log struct {
 type segment struct {
 	segmentHeader
 	name   string
-	file   vfs.File // for reading
+	file   vfs.File // for reading; nil until that is needed
 	end    LSN      // of its last durable batch
 	owners int      // living ones whose history begins here
 }
@@ -113,6 +112,12 @@ func (s *segment) offset(lsn LSN) int64 { return pageSize + int64(lsn-s.first) }
 
 // fits says whether n bytes at lsn lie between the header and its copy.
 func (s *segment) fits(lsn LSN, n int) bool { return s.offset(lsn)+int64(n) <= s.size-pageSize }
+
+func (s *segment) close() {
+	if s.file != nil {
+		s.file.Close()
+	}
+}
 
 type waiter struct {
 	lsn    LSN
@@ -305,16 +310,27 @@ func (l *Log) Status() Status {
 // Close makes everything durable that can be, marks the end and gives the log
 // back. If records are left behind in memory, it says so.
 func (l *Log) Close() error {
-	l.mu.Lock()
-	if l.closing {
-		l.mu.Unlock()
+	if !l.beginClose() {
 		return ErrClosed
+	}
+	<-l.done
+	return l.release()
+}
+
+// beginClose has the writer end when nothing is left; false if it was asked before.
+func (l *Log) beginClose() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closing {
+		return false
 	}
 	l.closing, l.due = true, true // one more try, if the disk has failed
 	l.wake.Signal()
-	l.mu.Unlock()
-	<-l.done
+	return true
+}
 
+// release gives back what the log holds, when the writer has ended.
+func (l *Log) release() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
@@ -327,7 +343,7 @@ func (l *Log) Close() error {
 	}
 	l.answer(errors.Join(ErrClosed, err))
 	for _, s := range l.segments {
-		s.file.Close()
+		s.close()
 	}
 	return errors.Join(err, l.lock.Close(), l.memory.Close())
 }

@@ -30,6 +30,15 @@ func fileName(serial uint64, ext string) string { return fmt.Sprintf("%08x%s", s
 // may be in the page cache only, so it is written again behind the others, and
 // Durable says when it is safe.
 func Open(fsys vfs.FS, dir string, options Options, replay func(Record) error) (*Log, error) {
+	l, err := open(fsys, dir, options, replay)
+	if err == nil {
+		go l.run()
+	}
+	return l, err
+}
+
+// open opens a log whose writer does not run yet.
+func open(fsys vfs.FS, dir string, options Options, replay func(Record) error) (*Log, error) {
 	o, err := options.withDefaults()
 	if err != nil {
 		return nil, err
@@ -45,9 +54,9 @@ func Open(fsys vfs.FS, dir string, options Options, replay func(Record) error) (
 	if l.lock, err = fsys.Lock(l.path(lockName)); err != nil {
 		return nil, err
 	}
-	if err := l.open(replay); err != nil {
+	if err := l.recover(replay); err != nil {
 		for _, s := range l.segments {
-			s.file.Close()
+			s.close()
 		}
 		if l.memory != nil {
 			l.memory.Close()
@@ -55,11 +64,10 @@ func Open(fsys vfs.FS, dir string, options Options, replay func(Record) error) (
 		l.lock.Close()
 		return nil, fmt.Errorf("tokenlog: open %s: %w", dir, err)
 	}
-	go l.run()
 	return l, nil
 }
 
-func (l *Log) open(replay func(Record) error) error {
+func (l *Log) recover(replay func(Record) error) error {
 	files, err := readHeaders(l.fs, l.dir)
 	if err != nil {
 		return err
@@ -76,7 +84,7 @@ func (l *Log) open(replay func(Record) error) error {
 	if last := r.last; len(last) > 0 && !r.closed {
 		l.refly(last, r.lastLSN)
 	}
-	l.free, l.stated, l.flight.nextFree = r.free, r.free, r.free
+	l.free = r.kept
 	l.durable.Store(uint64(l.flight.lsn))
 	for id, o := range l.owners {
 		l.begins(o.start, +1)

@@ -34,7 +34,8 @@ type recovery struct {
 	found  Recovery
 
 	end     LSN    // of the log
-	free    LSN    // what the log says is nobody's below
+	free    LSN    // what is below it is nobody's, says the last batch
+	kept    LSN    // the same, says the one before: the last may not be durable
 	last    []byte // the last good batch, nil if there is none
 	lastLSN LSN
 	closed  bool // and it marks that the log was closed
@@ -43,7 +44,7 @@ type recovery struct {
 
 // run finds the segments that matter and replays them.
 func (r *recovery) run(files []logFile) error {
-	r.end, r.free = firstLSN, firstLSN
+	r.end, r.free, r.kept = firstLSN, firstLSN, firstLSN
 	r.l.w.store = newStore()
 	segments, err := r.newest(r.candidates(files))
 	if err != nil || len(segments) == 0 {
@@ -52,6 +53,11 @@ func (r *recovery) run(files []logFile) error {
 	segments = r.living(segments)
 	r.l.segments = segments
 	r.l.w.store = segments[0].store
+	// What only the last batch says is free is not read: it may be used again
+	// already. Nor is it used again now: that batch may not be durable.
+	for len(segments) > 1 && segments[0].end <= r.free {
+		segments = segments[1:]
+	}
 	if first := segments[0].first; first > r.free {
 		r.damage(Damage{LSN: r.free, Size: int64(first - r.free), What: "segments are missing", Unknown: true})
 	}
@@ -107,7 +113,9 @@ func (r *recovery) newest(segments []*segment) ([]*segment, error) {
 			}
 			at = start + int(h.total)
 			s.end = s.first + LSN(at)
-			r.free = h.free
+			if r.kept, r.free = r.free, h.free; h.closing {
+				r.kept = h.free
+			}
 			r.last, r.lastLSN, r.closed = data[start:at], h.lsn, h.closing
 		}
 		if s.end != 0 {
@@ -115,20 +123,20 @@ func (r *recovery) newest(segments []*segment) ([]*segment, error) {
 			r.end = s.end
 			return segments, nil
 		}
-		r.close(s)
+		s.close()
 	}
 	return nil, nil
 }
 
-// living returns the segments that hold what is not free, each with the end that
-// the next one's beginning gives it.
+// living returns the segments that hold what is durably not free, each with the
+// end that the next one's beginning gives it.
 func (r *recovery) living(segments []*segment) []*segment {
 	next := segments[len(segments)-1]
 	kept := []*segment{next}
 	for i := len(segments) - 2; i >= 0; i-- {
 		s := segments[i]
-		if s.end = next.first; s.first >= s.end || s.end <= r.free || s.store != next.store {
-			r.close(s)
+		if s.end = next.first; s.first >= s.end || s.end <= r.kept || s.store != next.store {
+			s.close()
 			continue
 		}
 		kept = append(kept, s)
@@ -136,13 +144,6 @@ func (r *recovery) living(segments []*segment) []*segment {
 	}
 	slices.Reverse(kept)
 	return kept
-}
-
-func (r *recovery) close(s *segment) {
-	if s.file != nil {
-		s.file.Close()
-		s.file = nil
-	}
 }
 
 // load reads the batches of a segment, all between the header and its copy. Pages

@@ -152,7 +152,7 @@ func (l *Log) dropMaking() {
 // recycle makes free segments spares, or surplus.
 func (l *Log) recycle(free []*segment) {
 	for _, s := range free {
-		s.file.Close()
+		s.close()
 		if s.size == l.options.SegmentBytes && len(l.w.spares) < maxSpares {
 			l.setSpares(append(l.w.spares, s.name))
 		} else {

@@ -15,6 +15,7 @@ type writer struct {
 	direct  vfs.File // current's file, for writing
 	spares  []string // files that are ready, the next first
 	surplus []string // files that are no use
+	named   bool     // the names of the files that Open found are durable
 	making  *making
 	serial  uint64 // of the newest file name
 	zeros   []byte // one slice of a new file
@@ -24,7 +25,8 @@ type writer struct {
 type work int
 
 const (
-	commit work = iota
+	idle work = iota
+	commit
 	chore
 	stop
 )
@@ -32,55 +34,69 @@ const (
 // run is the writer. It ends with Close.
 func (l *Log) run() {
 	defer close(l.done)
-	for {
-		switch l.next() {
-		case commit:
-			l.commit()
-		case chore:
-			l.chore()
-		case stop:
-			l.abandon()
-			l.dropMaking()
-			return
-		}
+	for l.do(l.next()) {
 	}
 }
 
-// next waits for work. Batches go before chores.
+// do does one piece of work; false ends the writer.
+func (l *Log) do(w work) bool {
+	switch w {
+	case commit:
+		l.commit()
+	case chore:
+		l.chore()
+	case stop:
+		l.abandon()
+		l.dropMaking()
+		return false
+	}
+	return true
+}
+
+// next waits for work.
 func (l *Log) next() work {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
-		switch {
-		case l.flying && (l.failed == nil || l.due):
-			l.due = false
-			return commit
-		case !l.flying && (l.fill.count > 0 || l.freeable() > l.stated):
-			l.take(false)
-			return commit
-		case l.closing && !l.flying && l.unmarked():
-			l.take(true)
-			return commit
-		case l.closing:
-			return stop
-		case l.choresLeft() && (l.spareErr == nil || l.due):
-			l.due = false
-			return chore
+		if w := l.pick(); w != idle {
+			return w
 		}
 		l.wake.Wait()
 	}
+}
+
+// pick says what is to be done now, batches before chores; the lock is held.
+func (l *Log) pick() work {
+	switch {
+	case l.flying && (l.failed == nil || l.due):
+		l.due = false
+		return commit
+	case !l.flying && (l.fill.count > 0 || l.freeable() > l.free):
+		l.take(false)
+		return commit
+	case l.closing && !l.flying && l.unmarked():
+		l.take(true)
+		return commit
+	case l.closing:
+		return stop
+	case l.choresLeft() && (l.spareErr == nil || l.due):
+		l.due = false
+		return chore
+	}
+	return idle
 }
 
 // take makes the buffer the batch in flight, and an empty one the buffer.
 func (l *Log) take(closing bool) {
 	l.fill, l.flight, l.flying = l.flight, l.fill, true
 	b := l.flight
-	b.closing, b.free, b.nextFree = closing, l.free, l.freeable()
+	b.closing, b.free = closing, l.freeable()
 	l.fill.reset(b.end())
 }
 
 // freeable returns the LSN below which no living owner's history begins. What made
-// it so is appended already, but may not be durable.
+// it so is appended already, at the latest in the batch that will say it: the two
+// become durable together.
 func (l *Log) freeable() LSN {
 	for i, s := range l.segments {
 		if s.owners > 0 || i == len(l.segments)-1 {
@@ -135,12 +151,18 @@ func (l *Log) begin(b *batch) (err error) {
 			return err
 		}
 	}
+	if !l.w.named {
+		if err := l.fs.SyncDir(l.dir); err != nil {
+			return err
+		}
+		l.w.named = true
+	}
 	name := l.w.spares[0]
 	l.setSpares(l.w.spares[1:])
 	l.w.number++
 	s := &segment{name: name, segmentHeader: segmentHeader{
 		major: major, minor: minor, store: l.w.store, number: l.w.number,
-		salt: random64(), first: b.lsn, size: l.options.SegmentBytes, free: b.free,
+		salt: random64(), first: b.lsn, size: l.options.SegmentBytes, free: l.free,
 	}}
 	l.w.current = s
 	if s.file, err = l.fs.Open(l.path(name), 0); err != nil {
@@ -171,9 +193,7 @@ func (l *Log) abandon() {
 	}
 	l.w.current, l.w.direct = nil, nil
 	if s.end == 0 {
-		if s.file != nil {
-			s.file.Close()
-		}
+		s.close()
 		l.setSpares(append(l.w.spares, s.name))
 	}
 }
@@ -194,7 +214,7 @@ func (l *Log) committed() {
 	s.end = b.end()
 	s.owners += b.bases
 	l.flying, l.failed = false, nil
-	l.stated, l.free = b.free, b.nextFree
+	l.free = b.free
 	retired := l.retire()
 	l.durable.Store(uint64(b.end()))
 	l.answer(nil)
@@ -208,7 +228,7 @@ func (l *Log) committed() {
 func (l *Log) retire() (retired []*segment) {
 	kept := l.segments[:0]
 	for _, s := range l.segments {
-		if s != l.w.current && (s.end <= l.stated || s.end == s.first) {
+		if s != l.w.current && (s.end <= l.free || s.end == s.first) {
 			retired = append(retired, s)
 		} else {
 			kept = append(kept, s)

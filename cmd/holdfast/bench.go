@@ -1,60 +1,86 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
+
+	"github.com/holdfast-run/holdfast/internal/plot"
 )
 
+// benchCmd measures in this process, or a server.
 type benchCmd struct {
+	Local benchLocalCmd `cmd:"" default:"withargs" help:"Measure a model in this process (the default)."`
+	Serve benchServeCmd `cmd:"" help:"Offer a load to a server and measure what its clients feel."`
+}
+
+type benchLocalCmd struct {
 	modelFlags
-	Prefill int  `default:"512" placeholder:"N" help:"Tokens of the prompt. Default ${default}."`
-	Decode  int  `default:"128" placeholder:"N" help:"Tokens that are made, one after another. Default ${default}."`
-	Rounds  int  `default:"3" placeholder:"N" help:"How often both are measured, after one round that does not count. Default ${default}."`
-	JSON    bool `name:"json" help:"Print a JSON object."`
+	Prefill int    `default:"512" placeholder:"N" help:"Tokens of the prompt. Default ${default}."`
+	Decode  int    `default:"128" placeholder:"N" help:"Tokens that are made, one after another. Default ${default}."`
+	Rounds  int    `default:"3" placeholder:"N" help:"How often all is measured, after one round that does not count. Default ${default}."`
+	Sweep   int    `placeholder:"N" help:"Decode batches of 1, 2, 4 … N sequences as well."`
+	JSON    bool   `name:"json" help:"Print a JSON object."`
+	SVG     string `name:"svg" placeholder:"FILE" help:"Write a plot of the batches there; needs --sweep."`
 }
 
-// Help is shown by 'holdfast bench --help'.
-func (benchCmd) Help() string {
-	return `Measures one sequence in this process, without HTTP: the speed at which a prompt of random tokens passes, and the speed of greedy decoding from one token. The numbers are medians over the rounds, in tokens per second.
+// Help is shown by 'holdfast bench local --help'.
+func (benchLocalCmd) Help() string {
+	return `Measures one sequence in this process, without HTTP: the speed at which a prompt of random tokens passes, and the speed of greedy decoding from one token. Beside them stands the speed at which the same number of threads read memory and do nothing else, in the same rounds: what one sequence's decoding cannot exceed. All are medians over the rounds.
 
-Example:
-  holdfast bench --model models/SmolLM2-135M-Instruct.Q4_1.gguf --threads 2`
+With --sweep, batches of sequences decode --decode tokens each as well, and the sum of their speeds is printed.
+
+Examples:
+  holdfast bench --model models/SmolLM2-135M-Instruct.Q4_1.gguf --threads 2
+  holdfast bench --model m.gguf --sweep 32 --svg batches.svg`
 }
+
+// maxSweep is the largest batch of a sweep.
+const maxSweep = 1024
 
 // Validate is called by the flag parser.
-func (c *benchCmd) Validate() error {
+func (c *benchLocalCmd) Validate() error {
 	if err := c.modelFlags.Validate(); err != nil {
 		return err
 	}
 	if c.Prefill < 1 || c.Decode < 1 || c.Rounds < 1 {
 		return fmt.Errorf("--prefill, --decode and --rounds must be 1 or more")
 	}
+	if c.Sweep < 0 || c.Sweep > maxSweep {
+		return fmt.Errorf("--sweep is %d; give 1 to %d", c.Sweep, maxSweep)
+	}
+	if c.SVG != "" && c.Sweep == 0 {
+		return fmt.Errorf("--svg plots the batches of --sweep; give that too")
+	}
 	return nil
 }
 
 // benchResult is what bench prints.
 type benchResult struct {
-	Model   string    `json:"model"`
-	Device  string    `json:"device"`
-	Class   string    `json:"class"`
-	Threads int       `json:"threads"`
-	Prefill float64   `json:"prefill_tok_s"`
-	Decode  float64   `json:"decode_tok_s"`
-	Prompt  int       `json:"prefill_tokens"`
-	Made    int       `json:"decode_tokens"`
-	All     []float64 `json:"all_tok_s"` // prefill and decode of each round, in turns
+	Model   string       `json:"model"`
+	Device  string       `json:"device"`
+	Class   string       `json:"class"`
+	Threads int          `json:"threads"`
+	Prefill float64      `json:"prefill_tok_s"`
+	Decode  float64      `json:"decode_tok_s"`
+	Read    float64      `json:"read_gb_s,omitempty"` // bare reading of memory
+	Prompt  int          `json:"prefill_tokens"`
+	Made    int          `json:"decode_tokens"`
+	All     []float64    `json:"all_tok_s"` // prefill and decode of each round, in turns
+	Sweep   []batchSpeed `json:"sweep,omitempty"`
 }
 
 // Run measures and prints.
-func (c *benchCmd) Run(std streams) error {
+func (c *benchLocalCmd) Run(std streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	cfg := c.config()
-	cfg.MaxSequences = 1
+	cfg.MaxSequences = max(1, c.Sweep)
 	e, err := openModel(ctx, cfg, nil, false)
 	if err != nil {
 		return err
@@ -64,24 +90,82 @@ func (c *benchCmd) Run(std streams) error {
 		Model: e.Info().ID, Device: e.Info().Device, Class: e.Info().Class, Threads: e.MemoryPlan().Threads,
 		Prompt: c.Prefill, Made: c.Decode,
 	}
-	var prefill, decode []float64
+	if err := canSweep(e.MemoryPlan(), c.Sweep, c.Decode); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	memory, err := newReader(r.Threads)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	var prefill, decode, read []float64
 	for round := range c.Rounds + 1 {
 		m, err := e.Measure(ctx, c.Prefill, c.Decode)
 		if err != nil {
 			return fmt.Errorf("bench: %s", trim(err))
 		}
+		speed := memory.speed()
 		if round > 0 {
-			prefill, decode = append(prefill, m.Prefill), append(decode, m.Decode)
+			prefill, decode, read = append(prefill, m.Prefill), append(decode, m.Decode), append(read, speed)
 			r.All = append(r.All, m.Prefill, m.Decode)
 		}
 	}
-	r.Prefill, r.Decode = median(prefill), median(decode)
+	if err := memory.close(); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	r.Prefill, r.Decode, r.Read = median(prefill), median(decode), median(read)/1e9
+	if c.Sweep > 0 {
+		if r.Sweep, err = sweep(ctx, e, c.Sweep, c.Decode, c.Rounds); err != nil {
+			return fmt.Errorf("bench: %s", trim(err))
+		}
+	}
+	if err := c.plot(r); err != nil {
+		return err
+	}
 	if c.JSON {
 		return json.NewEncoder(std.out).Encode(r)
 	}
-	_, err = fmt.Fprintf(std.out, "%s on %s (%s), %d threads\nprefill %4d  %8.1f tok/s\ndecode  %4d  %8.1f tok/s\n",
-		r.Model, r.Device, r.Class, r.Threads, c.Prefill, r.Prefill, c.Decode, r.Decode)
+	_, err = fmt.Fprint(std.out, r.table())
 	return err
+}
+
+func (r *benchResult) table() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s on %s (%s), %d threads\n", r.Model, r.Device, r.Class, r.Threads)
+	fmt.Fprintf(&b, "prefill %4d  %8.1f tok/s\ndecode  %4d  %8.1f tok/s\n", r.Prompt, r.Prefill, r.Made, r.Decode)
+	fmt.Fprintf(&b, "memory        %8.1f GB/s, read by the same number of threads\n", r.Read)
+	if len(r.Sweep) > 0 {
+		fmt.Fprintf(&b, "\nbatch      tok/s  of each\n")
+	}
+	for _, s := range r.Sweep {
+		fmt.Fprintf(&b, "%5d  %9.1f  %7.1f\n", s.Batch, s.Speed, s.Speed/float64(s.Batch))
+	}
+	return b.String()
+}
+
+// plot writes the sweep as a plot, if one is wanted.
+func (c *benchLocalCmd) plot(r benchResult) error {
+	if c.SVG == "" {
+		return nil
+	}
+	all, each := plot.Series{Name: "all together"}, plot.Series{Name: "each"}
+	for _, s := range r.Sweep {
+		n := float64(s.Batch)
+		all.X, all.Y = append(all.X, n), append(all.Y, s.Speed)
+		each.X, each.Y = append(each.X, n), append(each.Y, s.Speed/n)
+	}
+	title := fmt.Sprintf("Decoding, %s, %d threads", r.Model, r.Threads)
+	return writeSVG(c.SVG, plot.Chart{Title: title, X: "sequences in the batch", Y: "tok/s", Series: []plot.Series{all, each}})
+}
+
+func writeSVG(path string, charts ...plot.Chart) error {
+	var b bytes.Buffer
+	if err := plot.SVG(&b, charts...); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("plot: %w: give another --svg", err)
+	}
+	return nil
 }
 
 func median(x []float64) float64 {

@@ -158,7 +158,7 @@ func newWorker(e *engine.Engine) worker {
 	w := worker{e, 1}
 	var piece []byte
 	for id := range e.Tokenizer().VocabSize() {
-		piece = w.AppendToken(piece[:0], int32(id))
+		piece = w.AppendToken(piece[:0], int32(id), true)
 		w.maxTokenBytes = max(w.maxTokenBytes, len(piece))
 	}
 	return w
@@ -178,8 +178,11 @@ func (w worker) Generate(ctx context.Context, r engine.Request) ([]server.Stream
 	return streams, nil
 }
 
-func (w worker) AppendToken(dst []byte, token int32) []byte {
-	return w.Tokenizer().AppendPiece(dst, token)
+func (w worker) AppendToken(dst []byte, token int32, names bool) []byte {
+	if tok := w.Tokenizer(); names || !tok.Control(token) {
+		return tok.AppendPiece(dst, token)
+	}
+	return dst
 }
 
 func (w worker) Encode(text string, begin bool) []int32 {

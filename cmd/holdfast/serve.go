@@ -41,7 +41,8 @@ func (serveCmd) Help() string {
 	return `Loads a model and answers POST /v1/chat/completions, /v1/completions (streaming or not), /tokenize, /detokenize, GET /v1/models, /version, /health, /health/ready and /metrics.
 
 With --api-keys every route but /health, /health/ready and /metrics wants 'Authorization: Bearer KEY', and each name in the file gets its fair share of the machine. A key and its line in the file:
-  key=$(openssl rand -hex 32); printf 'alice:%s\n' "$(printf %s "$key" | sha256sum | cut -d' ' -f1)" >> keys
+  key=$(openssl rand -hex 32)
+  echo "alice:$(printf %s "$key" | sha256sum | cut -d' ' -f1)" >> keys
 
 The files of keys and certificates are read again within a second after they change, and on SIGHUP.
 

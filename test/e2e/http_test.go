@@ -29,6 +29,7 @@ type completion struct {
 			Content string
 		}
 		FinishReason string `json:"finish_reason"`
+		Logprobs     *logprobs
 	}
 	Usage *struct {
 		PromptTokens     int `json:"prompt_tokens"`

@@ -19,6 +19,7 @@ type block struct {
 	order  *rand.Rand // nil: warps run in order, each until it waits
 	steps  int        // instructions of warps so far
 	ticks  int        // that reads of clocks took
+	epoch  uint32     // counts all barriers of warps
 }
 
 // barrier is one of a block's sixteen. Arrivals are counted in threads.
@@ -57,7 +58,7 @@ func newBlock(g *grid) *block {
 
 // run executes block id to its end. It panics with a *Fault.
 func (b *block) run(id Dim3) {
-	b.id, b.steps, b.ticks = id, 0, 0
+	b.id, b.steps, b.ticks, b.epoch = id, 0, 0, 1
 	b.shared.reset(b.prog.shared + b.grid.cfg.SharedBytes)
 	for i := range b.bars {
 		b.bars[i] = barrier{}
@@ -126,7 +127,7 @@ func (b *block) arrive(a arrival) {
 		bar.seen[v] = max(bar.seen[v], c)
 	}
 	bar.seen[w.id] = max(bar.seen[w.id], w.clock)
-	w.clock++
+	w.tick()
 	if a.stay {
 		w.ready &^= a.lanes
 		w.parked |= a.lanes
@@ -143,11 +144,17 @@ func (b *block) complete() {
 			continue
 		}
 		for _, a := range bar.waiting {
+			if a.w.parked == a.w.live { // it did nothing since
+				bar.seen[a.w.id] = b.epoch
+			}
+		}
+		for _, a := range bar.waiting {
 			for v, c := range bar.seen {
 				a.w.seen[v] = max(a.w.seen[v], c)
 			}
 			a.w.ready |= a.lanes
 			a.w.parked &^= a.lanes
+			a.w.tick()
 			if a.done != nil {
 				a.done(a.w, a.lanes, bar.votes, bar.arrived)
 			}

@@ -64,6 +64,9 @@ func opSetp(c *comp) op {
 	name, combine, ftz := c.compareMods()
 	t := c.typ()
 	third := condition{pred: predTrue}
+	if combine == nil && !t.float() && t.bits >= 32 && c.arg(0).kind == argReg {
+		return c.setpInt(name, t)
+	}
 	if combine != nil {
 		c.want(4)
 		third = c.cond(3)
@@ -103,6 +106,17 @@ func opSetp(c *comp) op {
 		w.p[dp] = w.p[dp]&^m | combine(r, also)&m
 		w.p[dq] = w.p[dq]&^m | combine(s, also)&m
 	}
+}
+
+// setpInt is the commonest form: one predicate from whole registers.
+func (c *comp) setpInt(name string, t typ) op {
+	c.want(3)
+	c.comparison(t, name, false) // refuses what is none
+	var flip uint64
+	if t.kind == kindS {
+		flip = 1 << (t.bits - 1)
+	}
+	return fastCompare(name, c.pdst(c.arg(0)), c.src(1, t), c.src(2, t), flip)
 }
 
 // compareMods takes the comparison, the combination with a third predicate or

@@ -110,7 +110,7 @@ func opBar(c *comp) op {
 		c.flag("sync")
 		c.want(1)
 		c.members(0)
-		return func(w *warp, m uint32) { w.clock++ }
+		return func(w *warp, m uint32) { w.tick() }
 	}
 	c.flag("cta")
 	c.inst.kind, c.inst.needs = instBarrier, needWarp

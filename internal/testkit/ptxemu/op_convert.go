@@ -75,7 +75,7 @@ func (cv converter) narrow(v float64) uint64 {
 	if cv.sat {
 		v = clamp01(v)
 	}
-	if cv.relu && v < 0 {
+	if cv.relu && math.Signbit(v) && v == v {
 		v = 0
 	}
 	var b uint64

@@ -1,10 +1,6 @@
 package ptxemu
 
-import (
-	"math"
-
-	"github.com/holdfast-run/holdfast/internal/num"
-)
+import "math"
 
 // arith is what the float instructions share: the type, one lane's or half's
 // rounding, and the modifiers.
@@ -45,7 +41,7 @@ func (a arith) out(x float64) uint64 {
 	if a.sat {
 		x = clamp01(x)
 	}
-	if a.relu && x < 0 {
+	if a.relu && math.Signbit(x) && x == x {
 		x = 0
 	}
 	b := encode(a.t, x, a.mode)
@@ -53,6 +49,16 @@ func (a arith) out(x float64) uint64 {
 		b = a.flush(b)
 	}
 	return b
+}
+
+// sum is the exact x + y rounded to odd. Numbers that cancel make -0 when
+// rounding down.
+func (a arith) sum(x, y float64) float64 {
+	s := addOdd(x, y)
+	if s == 0 && a.mode == roundDown && (math.Signbit(x) || math.Signbit(y)) {
+		return math.Copysign(0, -1)
+	}
+	return s
 }
 
 func clamp01(x float64) float64 {
@@ -91,7 +97,7 @@ func (c *comp) float2(t typ, a arith, f func(x, y float64) float64) op {
 
 func (c *comp) floatAdd(t typ, sub, sat bool) op {
 	a := c.arith(t, sat)
-	f := addOdd
+	f := a.sum
 	if t.bits == 64 {
 		f = func(x, y float64) float64 { return x + y }
 	}
@@ -126,7 +132,7 @@ func (c *comp) floatFMA(t typ) op {
 	if a.plain() && !a.packed {
 		return fastFMA(d, x, y, z)
 	}
-	f := fmaOdd
+	f := func(x, y, z float64) float64 { return a.sum(mulOdd(x, y), z) }
 	if t.bits == 64 {
 		f = math.FMA
 	}
@@ -135,12 +141,6 @@ func (c *comp) floatFMA(t typ) op {
 		g = halves3(g)
 	}
 	return lift3(d, x, y, z, t.mask(), g)
-}
-
-func fastFMA(d, x, y, z int) op {
-	return lift3(d, x, y, z, math.MaxUint32, func(a, b, c uint64) uint64 {
-		return bits32(num.FMA32(f32(a), f32(b), f32(c)))
-	})
 }
 
 // floatDiv divides: .approx and .full within float64 and one rounding, which is

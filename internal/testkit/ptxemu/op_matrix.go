@@ -106,19 +106,20 @@ func opMovmatrix(c *comp) op {
 type element struct {
 	bits    int
 	integer bool
+	brain   bool // bf16, unpacked without a call
 	decode  func(b uint64) float64
 }
 
 var elements = map[string]element{
-	"f16":  {16, false, func(b uint64) float64 { return float64(f16.ToFloat32(uint16(b))) }},
-	"bf16": {16, false, func(b uint64) float64 { return float64(math.Float32frombits(uint32(b) << 16)) }},
-	"tf32": {32, false, func(b uint64) float64 { return float64(math.Float32frombits(uint32(b) &^ 0x1fff)) }},
-	"e4m3": {8, false, func(b uint64) float64 { return decodeE4M3(uint8(b)) }},
-	"e5m2": {8, false, func(b uint64) float64 { return float64(f16.ToFloat32(uint16(b) << 8)) }},
-	"s8":   {8, true, func(b uint64) float64 { return float64(int8(b)) }},
-	"u8":   {8, true, func(b uint64) float64 { return float64(uint8(b)) }},
-	"s4":   {4, true, func(b uint64) float64 { return float64(signed(b, 4)) }},
-	"u4":   {4, true, func(b uint64) float64 { return float64(b & 15) }},
+	"f16":  {16, false, false, func(b uint64) float64 { return float64(f16.ToFloat32(uint16(b))) }},
+	"bf16": {16, false, true, func(b uint64) float64 { return float64(math.Float32frombits(uint32(b) << 16)) }},
+	"tf32": {32, false, false, func(b uint64) float64 { return float64(math.Float32frombits(uint32(b) &^ 0x1fff)) }},
+	"e4m3": {8, false, false, func(b uint64) float64 { return decodeE4M3(uint8(b)) }},
+	"e5m2": {8, false, false, func(b uint64) float64 { return float64(f16.ToFloat32(uint16(b) << 8)) }},
+	"s8":   {8, true, false, func(b uint64) float64 { return float64(int8(b)) }},
+	"u8":   {8, true, false, func(b uint64) float64 { return float64(uint8(b)) }},
+	"s4":   {4, true, false, func(b uint64) float64 { return float64(signed(b, 4)) }},
+	"u4":   {4, true, false, func(b uint64) float64 { return float64(b & 15) }},
 }
 
 // opMma is mma.sync of m16n8: D = A B + C. With g = lane/4, t = lane%4 and e
@@ -168,19 +169,18 @@ type matmul struct {
 }
 
 func (x *matmul) run(w *warp, _ uint32) {
-	var a [16 * 64]float64
-	var b [8 * 64]float64 // by columns
+	a, b := &w.tile.a, &w.tile.b
 	e := 32 / x.a.bits
 	for r, row := range x.rowsA {
 		for l := range 32 {
 			at := (l/4+8*(r%2))*x.k + 4*e*(r/2) + l%4*e
-			unpackInto(a[at:at+e], w.r[row][l], x.a)
+			x.a.unpack(a[at:at+e], w.r[row][l])
 		}
 	}
 	for r, row := range x.rowsB {
 		for l := range 32 {
 			at := l/4*x.k + 4*e*r + l%4*e
-			unpackInto(b[at:at+e], w.r[row][l], x.b)
+			x.b.unpack(b[at:at+e], w.r[row][l])
 		}
 	}
 	var sum [16][8]float64
@@ -200,19 +200,34 @@ func (x *matmul) run(w *warp, _ uint32) {
 	}
 }
 
-func unpackInto(to []float64, v uint64, t element) {
+// tile is a warp's scratch for mma: A by rows, B by columns.
+type tile struct {
+	a [16 * 64]float64
+	b [8 * 64]float64
+}
+
+func (t element) unpack(to []float64, v uint64) {
+	if t.brain {
+		to[0] = float64(math.Float32frombits(uint32(v) << 16))
+		to[1] = float64(math.Float32frombits(uint32(v) &^ 0xffff))
+		return
+	}
 	for i := range to {
 		to[i] = t.decode(v >> (i * t.bits))
 	}
 }
 
+// dot sums a product of rows in float64; len(a) is a multiple of 4.
 func dot(a, b []float64) float64 {
-	var s, t float64
-	for i := 0; i+1 < len(a); i += 2 {
+	b = b[:len(a)]
+	var s, t, u, v float64
+	for i := 0; i+3 < len(a); i += 4 {
 		s += float64(a[i] * b[i])
 		t += float64(a[i+1] * b[i+1])
+		u += float64(a[i+2] * b[i+2])
+		v += float64(a[i+3] * b[i+3])
 	}
-	return s + t
+	return s + t + (u + v)
 }
 
 // finish rounds element i of a lane's part of D.

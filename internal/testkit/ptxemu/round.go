@@ -156,11 +156,7 @@ func odd(s, e float64) float64 {
 	return math.Float64frombits(u - 1)
 }
 
-// fmaOdd returns the exact a*b + c rounded to odd; a and b hold at most 26 bits,
-// so that their product is exact.
-func fmaOdd(a, b, c float64) float64 { return addOdd(float64(a*b), c) }
-
-// mulOdd returns a*b rounded to odd, for a and b of at most 26 bits: it is exact.
+// mulOdd returns a*b, which is exact for a and b of at most 26 bits.
 func mulOdd(a, b float64) float64 { return float64(a * b) }
 
 // divOdd returns a/b rounded to odd.

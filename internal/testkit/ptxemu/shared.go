@@ -44,55 +44,60 @@ func (s *shared) at(w *warp, lane int, addr uint64, size int, how access, val []
 	if addr >= uint64(len(s.data)) || uint64(size) > uint64(len(s.data))-addr {
 		w.outside(lane, addr, size, how, fmt.Sprintf("shared memory of %d bytes", len(s.data)))
 	}
-	me := stamp{clock: w.clock, thread: uint16(w.id<<5 | lane), strong: how&accessStrong != 0}
-	for at := addr &^ 3; at < addr+uint64(size); at += 4 {
-		me.bytes = 0xf
-		if size < 4 {
-			me.bytes = (1<<size - 1) << (addr & 3)
-		}
-		c := &s.cells[at/4]
+	me := stamp{clock: w.clock, thread: uint16(w.id<<5 | lane), bytes: 0xf, strong: how&accessStrong != 0}
+	if size < 4 {
+		me.bytes = (1<<size - 1) << (addr & 3)
+	}
+	cells := s.cells[addr/4:][:(size+3)/4]
+	for i := range cells {
+		c := &cells[i]
 		if how&accessRead != 0 {
-			s.read(w, c, me, at)
+			if c.init&me.bytes != me.bytes || c.write.clock > w.floor && w.races(c.write, me) {
+				s.badRead(w, c, me, addr&^3+uint64(4*i))
+			}
+			if me.thread>>5 != c.reads[0].thread>>5 {
+				c.reads[1] = c.reads[0]
+			}
+			c.reads[0] = me
 		}
 		if how&accessWrite != 0 {
-			s.write(w, c, me, at, addr, val)
+			if max(c.write.clock, c.reads[0].clock, c.reads[1].clock) > w.floor {
+				s.checkWrite(w, c, me, addr&^3+uint64(4*i), addr, val)
+			}
+			c.write = me
+			c.init |= me.bytes
+			c.pending &^= me.bytes
 		}
 	}
 	return s.data[addr : addr+uint64(size)]
 }
 
-func (s *shared) read(w *warp, c *cell, me stamp, at uint64) {
-	if c.init&me.bytes != me.bytes {
-		what := "which nobody wrote"
-		if c.pending&me.bytes != 0 {
-			what = "whose cp.async has not been waited for"
-		}
-		w.fault(&Fault{Kind: Uninitialised, Address: at, Detail: fmt.Sprintf("read of shared memory at %#x, %s", at, what)}, 1<<(me.thread&31))
-	}
-	if w.races(c.write, me) {
+// badRead fails, for want of a value or of an order.
+func (s *shared) badRead(w *warp, c *cell, me stamp, at uint64) {
+	if c.init&me.bytes == me.bytes {
 		w.race("read", me, "written", c.write, at)
 	}
-	if me.thread>>5 != c.reads[0].thread>>5 {
-		c.reads[1] = c.reads[0]
+	what := "which nobody wrote"
+	if c.pending&me.bytes != 0 {
+		what = "whose cp.async has not been waited for"
 	}
-	c.reads[0] = me
+	w.fault(&Fault{Kind: Uninitialised, Address: at, Detail: fmt.Sprintf("read of shared memory at %#x, %s", at, what)}, 1<<(me.thread&31))
 }
 
-func (s *shared) write(w *warp, c *cell, me stamp, at, addr uint64, val []byte) {
-	same := val != nil && string(s.data[addr:addr+uint64(len(val))]) == string(val) && c.init&me.bytes == me.bytes
-	if !same {
-		if w.races(c.write, me) {
-			w.race("write", me, "written", c.write, at)
-		}
-		for _, r := range c.reads {
-			if w.races(r, me) {
-				w.race("write", me, "read", r, at)
-			}
+// checkWrite fails if a write of the word at at races, unless val, for addr,
+// is what memory holds already.
+func (s *shared) checkWrite(w *warp, c *cell, me stamp, at, addr uint64, val []byte) {
+	if val != nil && string(s.data[addr:addr+uint64(len(val))]) == string(val) && c.init&me.bytes == me.bytes {
+		return
+	}
+	if w.races(c.write, me) {
+		w.race("write", me, "written", c.write, at)
+	}
+	for _, r := range c.reads {
+		if w.races(r, me) {
+			w.race("write", me, "read", r, at)
 		}
 	}
-	c.write = me
-	c.init |= me.bytes
-	c.pending &^= me.bytes
 }
 
 // begin marks bytes as the target of a cp.async: until it is waited for they
@@ -129,6 +134,19 @@ func (w *warp) races(before, me stamp) bool {
 		return w.seen[v] < before.clock
 	}
 	return before.clock == w.clock
+}
+
+// tick begins a new span of the warp: what it did so far is ordered before what
+// it does from now on, and before those who have seen its clock.
+func (w *warp) tick() {
+	w.blk.epoch++
+	w.clock = w.blk.epoch
+	w.floor = w.clock - 1
+	for _, v := range w.blk.warps {
+		if v != w {
+			w.floor = min(w.floor, w.seen[v.id])
+		}
+	}
 }
 
 func (w *warp) race(did string, me stamp, had string, before stamp, at uint64) {

@@ -26,10 +26,12 @@ type warp struct {
 	here     int32  // the instruction that runs, for faults
 	waited   bool   // griddepcontrol.wait was done
 
-	clock uint32     // counts this warp's barriers
-	seen  [32]uint32 // per warp of the block: its clock that happened before now
+	clock uint32     // of the block's epochs, that in which this warp's last barrier was
+	seen  [32]uint32 // per warp of the block: what it did up to this epoch happened before now
+	floor uint32     // what anyone did up to this epoch happened before now
 
 	async asyncQueue
+	tile  tile
 }
 
 // start readies the warp for a block. Registers keep old values: PTX from a
@@ -43,7 +45,7 @@ func (w *warp) start(threads int) {
 		w.stack[l] = w.stack[l][:0]
 	}
 	w.waited, w.carry = false, 0
-	w.clock, w.seen = 1, [32]uint32{}
+	w.clock, w.floor, w.seen = 1, 0, [32]uint32{}
 	w.async.reset()
 	for i := range w.local {
 		w.local[i] = poison
