@@ -14,15 +14,17 @@ import (
 // machine runs random requests on a small pool and a shadow device, with one or
 // two batches under way.
 type machine struct {
-	pool       *kvcache.Pool
-	limits     scheduler.Limits
-	sched      *scheduler.Scheduler
-	device     *shadow
-	principals []*scheduler.Principal
-	seqs       []*request
-	flying     []flight
-	now        int64
-	total      scheduler.Counters
+	pool *kvcache.Pool
+	// windowBlocks is the size of the window pool.
+	windowBlocks int
+	limits       scheduler.Limits
+	sched        *scheduler.Scheduler
+	device       *shadow
+	principals   []*scheduler.Principal
+	seqs         []*request
+	flying       []flight
+	now          int64
+	total        scheduler.Counters
 }
 
 // request is a sequence and what is to become of it.
@@ -36,7 +38,10 @@ type request struct {
 	expired bool
 }
 
-const stopToken = 7
+const (
+	stopToken  = 7
+	mostTokens = 100 // of a step
+)
 
 // drawn is what the model says at a position: a function of the tokens before it.
 func drawn(q *request, position int) int32 {
@@ -58,8 +63,14 @@ func newMachine(t *rapid.T) *machine {
 	}}
 	blocks := rapid.IntRange(3, 12).Draw(t, "blocks")
 	m.pool = kvcache.NewPool(blocks)
+	window := rapid.SampledFrom([]int{0, 0, 1, 33, 70}).Draw(t, "window")
+	if window > 0 {
+		m.windowBlocks = scheduler.WindowBlocks(m.limits.Rows, mostTokens, window)
+		m.pool = kvcache.NewWindowPool(blocks, m.windowBlocks, window)
+	}
 	m.sched = scheduler.New(m.pool, m.limits)
 	m.device = newShadow(blocks, m.limits, func(q *scheduler.Sequence, p int) int32 { return drawn(q.Owner.(*request), p) })
+	m.device.window = shadowWindow{window, make([][scheduler.BlockTokens]kv, m.windowBlocks), make([][]int32, m.limits.Rows)}
 	m.principals = []*scheduler.Principal{nil, {}, {Weight: 4}}
 	return m
 }
@@ -149,10 +160,13 @@ func (m *machine) schedule(t *rapid.T, b scheduler.Budget) (items int) {
 // check looks at a batch by what it promises.
 func (m *machine) check(t *rapid.T, batch *scheduler.Batch, b scheduler.Budget) {
 	tokens, logits, seen, prompts := 0, 0, map[*scheduler.Sequence]bool{}, false
-	writers := map[int32]int{}
+	writers, windowWriters := map[int32]int{}, map[int32]int{}
 	for _, r := range m.seqs {
 		for _, block := range r.Blocks {
 			writers[block]++
+		}
+		for _, block := range r.Window {
+			windowWriters[block]++
 		}
 	}
 	for _, it := range batch.Items {
@@ -170,6 +184,9 @@ func (m *machine) check(t *rapid.T, batch *scheduler.Batch, b scheduler.Budget) 
 		for i := it.Start / 32; i <= (it.Start+it.Tokens-1)/32; i++ {
 			if writers[q.Blocks[i]] != 1 || m.pool.Shared(q.Blocks[i]) {
 				t.Fatalf("block %d is written and has %d owners", q.Blocks[i], writers[q.Blocks[i]])
+			}
+			if m.windowBlocks > 0 && windowWriters[q.Window[i-q.WindowFrom]] != 1 {
+				t.Fatalf("window block %d is written and has %d owners", q.Window[i-q.WindowFrom], windowWriters[q.Window[i-q.WindowFrom]])
 			}
 		}
 		if q.PromptLogits {
@@ -268,6 +285,11 @@ func (m *machine) drain(t *rapid.T, deep bool) {
 	if m.pool.Free() != m.pool.Total() || m.sched.Running() != 0 || m.sched.Waiting() != 0 || m.sched.QueuedTokens() != 0 {
 		t.Fatal("something is left")
 	}
+	for range m.windowBlocks {
+		if _, ok := m.pool.AllocWindow(); !ok {
+			t.Fatal("a window block is lost")
+		}
+	}
 }
 
 // TestModel runs random sequences of everything that can happen.
@@ -287,7 +309,7 @@ func TestModel(t *testing.T) {
 			"step": func(t *rapid.T) {
 				for range rapid.IntRange(1, 8).Draw(t, "steps") {
 					n := m.schedule(t, scheduler.Budget{
-						Tokens: rapid.IntRange(1, 100).Draw(t, "tokens"), Logits: rapid.IntRange(1, 20).Draw(t, "logits"),
+						Tokens: rapid.IntRange(1, mostTokens).Draw(t, "tokens"), Logits: rapid.IntRange(1, 20).Draw(t, "logits"),
 						ITL: 2 * time.Millisecond, Prefill: time.Millisecond,
 					})
 					if len(m.flying) > 0 && (n == 0 || !deep || len(m.flying) == 2) {

@@ -21,9 +21,49 @@ type shadow struct {
 	blocks [][scheduler.BlockTokens]kv
 	host   [][scheduler.BlockTokens]kv
 	tables [][]int32
+	window shadowWindow
 	last   []int32 // per row: the token sampled last
 	draw   func(q *scheduler.Sequence, position int) int32
 	poison kv
+}
+
+// shadowWindow is the device's window pool, if a token sees only so many positions.
+type shadowWindow struct {
+	positions int
+	blocks    [][scheduler.BlockTokens]kv
+	tables    [][]int32
+}
+
+// hear takes note of what an item's sequence has to tell of its window blocks.
+func (w *shadowWindow) hear(q *scheduler.Sequence) error {
+	if w.positions == 0 {
+		return nil
+	}
+	end, from := q.WindowFrom+len(q.Window), max(q.WindowSent, q.WindowFrom)
+	table := &w.tables[q.Row]
+	for len(*table) < end {
+		*table = append(*table, -1)
+	}
+	if q.WindowSent > end {
+		return fmt.Errorf("%d of %d window blocks sent", q.WindowSent, end)
+	}
+	copy((*table)[from:], q.Window[from-q.WindowFrom:])
+	q.WindowSent = end
+	return nil
+}
+
+// pass writes position p, or, if it is before start but seen from there, compares it.
+func (w *shadowWindow) pass(q *scheduler.Sequence, start, p int, have kv) error {
+	if w.positions == 0 || p < start-w.positions+1 {
+		return nil
+	}
+	at := &w.blocks[w.tables[q.Row][p/scheduler.BlockTokens]][p%scheduler.BlockTokens]
+	if p >= start {
+		*at = have
+	} else if *at != have {
+		return fmt.Errorf("position %d, in window block %d, is not the sequence's", p, w.tables[q.Row][p/scheduler.BlockTokens])
+	}
+	return nil
 }
 
 func newShadow(blocks int, l scheduler.Limits, draw func(*scheduler.Sequence, int) int32) *shadow {
@@ -46,6 +86,8 @@ func (d *shadow) launch(b *scheduler.Batch) (drawn []int32, err error) {
 			d.host[m.To] = d.blocks[m.From]
 		case scheduler.LoadBlock:
 			d.blocks[m.To] = d.host[m.From]
+		case scheduler.CopyWindow:
+			d.window.blocks[m.To] = d.window.blocks[m.From]
 		}
 	}
 	for i := range b.Items {
@@ -71,6 +113,9 @@ func (d *shadow) run(it *scheduler.Item) (token int32, err error) {
 	}
 	*table = append((*table)[:q.Sent], q.Blocks[q.Sent:]...)
 	q.Sent = len(q.Blocks)
+	if err := d.window.hear(q); err != nil {
+		return 0, err
+	}
 	at := func(p int) *kv {
 		return &d.blocks[(*table)[p/scheduler.BlockTokens]][p%scheduler.BlockTokens]
 	}
@@ -80,6 +125,7 @@ func (d *shadow) run(it *scheduler.Item) (token int32, err error) {
 	if it.Start == len(q.Tokens) && d.last[q.Row] < 0 { // goes on from no number: a ghost
 		d.poison++
 		*at(it.Start) = d.poison
+		_ = d.window.pass(q, it.Start, it.Start, d.poison)
 		return d.last[q.Row], nil
 	}
 	have := kv(q.Root)
@@ -94,6 +140,9 @@ func (d *shadow) run(it *scheduler.Item) (token int32, err error) {
 		} else if *at(p) != have {
 			return 0, fmt.Errorf("position %d, in block %d, is not the sequence's", p, (*table)[p/scheduler.BlockTokens])
 		}
+		if err := d.window.pass(q, it.Start, p, have); err != nil {
+			return 0, err
+		}
 	}
 	if !it.Draw {
 		return 0, nil
@@ -103,6 +152,7 @@ func (d *shadow) run(it *scheduler.Item) (token int32, err error) {
 		for p := it.Start; p < it.Start+it.Tokens; p++ {
 			d.poison++
 			*at(p) = d.poison
+			_ = d.window.pass(q, it.Start, p, d.poison)
 		}
 	}
 	return d.last[q.Row], nil
