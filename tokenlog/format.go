@@ -73,6 +73,11 @@ func parseSegmentHeader(b []byte) (h segmentHeader, ok bool) {
 	return h, true
 }
 
+// sound says whether the sizes in a header make sense.
+func (h *segmentHeader) sound() bool {
+	return h.first >= firstLSN && h.first%pageSize == 0 && h.size%pageSize == 0 && h.size >= 3*pageSize && h.size <= maxSegment
+}
+
 // appendDigest appends the 16-byte digest of what is covered.
 func appendDigest(b, covered []byte) []byte {
 	sum := xxh3.Hash128(covered).Bytes()

@@ -136,7 +136,7 @@ func (l *Log) Rewrite(id Owner, last LSN, records []Record) error {
 		if i == 0 {
 			h.link, h.prev, h.group = 0, 0, uint32(len(records))
 		}
-		if i == len(records)-1 && o.damaged != 0 {
+		if i == len(records)-1 && o.damaged {
 			h.flags |= flagDamaged
 		}
 		l.add(&h, &o, rec.Payload)

@@ -147,8 +147,8 @@ func (l *Log) append(id Owner, kind Kind, flags uint8, payload []byte) (LSN, err
 		return 0, ErrTooLarge
 	case flags&flagEnd != 0 && !known:
 		return 0, ErrNoOwner
-	case o.damaged != 0 && flags&flagEnd == 0:
-		return 0, &DamagedError{Owner: id, Seq: o.damaged}
+	case o.damaged && flags&flagEnd == 0:
+		return 0, &DamagedError{Owner: id, Seq: o.seq + 1}
 	case !known && len(l.owners) >= maxOwners:
 		return 0, ErrOwners
 	case !l.fill.room(recordBytes(len(payload)), 1):
@@ -276,11 +276,11 @@ func (l *Log) Mend(id Owner) {
 	defer l.mu.Unlock()
 	o, known := l.owners[id]
 	switch {
-	case !known || o.damaged == 0:
+	case !known || !o.damaged:
 	case o.seq == 0:
 		delete(l.owners, id)
 	default:
-		o.damaged = 0
+		o.damaged = false
 		l.owners[id] = o
 	}
 }

@@ -88,8 +88,8 @@ func (l *Log) recover(replay func(Record) error) error {
 	l.durable.Store(uint64(l.flight.lsn))
 	for id, o := range l.owners {
 		l.begins(o.start, +1)
-		if o.damaged != 0 {
-			r.found.Owners = append(r.found.Owners, DamagedError{id, o.damaged})
+		if o.damaged {
+			r.found.Owners = append(r.found.Owners, DamagedError{id, o.seq + 1})
 		}
 	}
 	l.found = r.found

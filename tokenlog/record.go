@@ -54,5 +54,5 @@ type owner struct {
 	last    LSN    // of the newest record that is whole
 	link    uint64 // its check
 	seq     uint32 // its number; 0: none is whole
-	damaged uint32 // number of the first record that is lost; 0: none
+	damaged bool   // the records after that are lost
 }

@@ -50,28 +50,25 @@ func (r *recovery) run(files []logFile) error {
 	if err != nil || len(segments) == 0 {
 		return err
 	}
-	segments = r.living(segments)
-	r.l.segments = segments
-	r.l.w.store = segments[0].store
-	// What only the last batch says is free is not read: it may be used again
-	// already. Nor is it used again now: that batch may not be durable.
-	for len(segments) > 1 && segments[0].end <= r.free {
-		segments = segments[1:]
-	}
-	if first := segments[0].first; first > r.free {
-		r.damage(Damage{LSN: r.free, Size: int64(first - r.free), What: "segments are missing", Unknown: true})
-	}
-	for _, s := range segments {
+	r.l.segments = r.living(segments)
+	r.l.w.store = segments[len(segments)-1].store
+	expect := r.free
+	for _, s := range r.l.segments {
+		// What only the last batch says is free may be used again already.
+		if s.end <= r.free || s.end == s.first {
+			continue
+		}
+		if s.first > expect {
+			r.damage(Damage{LSN: expect, Size: int64(s.first - expect), What: "segments are missing", Unknown: true})
+		}
 		data, err := r.load(s)
 		if err != nil {
 			return err
 		}
 		// Where the next segment begins, this one ends, whatever it holds.
-		limit := min(int64(s.end-s.first), int64(len(data)))
-		if gap := int64(s.end-s.first) - limit; gap > 0 {
-			r.damage(Damage{File: s.name, LSN: s.end - LSN(gap), Size: gap, What: "segments are missing", Unknown: true})
-		}
-		if err := r.segment(s, data[:limit]); err != nil {
+		data = data[:min(int64(s.end-s.first), int64(len(data)))]
+		expect = s.first + LSN(len(data))
+		if err := r.segment(s, data); err != nil {
 			return err
 		}
 	}
@@ -83,7 +80,7 @@ func (r *recovery) run(files []logFile) error {
 func (r *recovery) candidates(files []logFile) (segments []*segment) {
 	for _, f := range files {
 		switch {
-		case f.kind == used && f.header.size == f.size:
+		case f.kind == used && f.header.sound():
 			segments = append(segments, &segment{segmentHeader: f.header, name: f.name})
 		case f.kind == unreadable:
 			r.damage(Damage{File: f.name, Size: f.size, What: "both segment headers are damaged; the file is left as it is", Unknown: true})
@@ -128,22 +125,26 @@ func (r *recovery) newest(segments []*segment) ([]*segment, error) {
 	return nil, nil
 }
 
-// living returns the segments that hold what is durably not free, each with the
-// end that the next one's beginning gives it.
+// living returns the segments that are not durably free, each with the end that the
+// next one's beginning gives it. Some are empty: what was begun for a batch that
+// then went to another. While the last batch may be durable in such a one only, it
+// must not be used again, so they stay until the next batch is durable.
 func (r *recovery) living(segments []*segment) []*segment {
 	next := segments[len(segments)-1]
-	kept := []*segment{next}
+	living := []*segment{next}
 	for i := len(segments) - 2; i >= 0; i-- {
 		s := segments[i]
-		if s.end = next.first; s.first >= s.end || s.end <= r.kept || s.store != next.store {
+		if s.end = max(s.first, next.first); s.end <= r.kept || s.store != next.store {
 			s.close()
 			continue
 		}
-		kept = append(kept, s)
-		next = s
+		living = append(living, s)
+		if s.first < next.first {
+			next = s
+		}
 	}
-	slices.Reverse(kept)
-	return kept
+	slices.Reverse(living)
+	return living
 }
 
 // load reads the batches of a segment, all between the header and its copy. Pages
@@ -268,17 +269,14 @@ func (r *recovery) record(h *recordHeader, lsn LSN, payload []byte) error {
 	case !known || o.seq == 0:
 		// Either its base was in a segment that is free, and a later base or end
 		// follows, or it is lost.
-		r.l.owners[h.owner] = owner{damaged: lost(o.damaged, h.seq)}
+		r.l.owners[h.owner] = owner{damaged: true}
 		return nil
 	case h.prev != o.last || h.link != o.link:
-		o.damaged = lost(o.damaged, h.seq)
+		o.damaged = true
 		r.l.owners[h.owner] = o
 		return nil
 	}
-	o.last, o.link, o.seq, o.damaged = lsn, h.check, h.seq, 0
-	if h.flags&flagDamaged != 0 {
-		o.damaged = h.seq + 1
-	}
+	o.last, o.link, o.seq, o.damaged = lsn, h.check, h.seq, h.flags&flagDamaged != 0
 	if h.flags&flagEnd != 0 {
 		delete(r.l.owners, h.owner)
 	} else {
@@ -286,14 +284,6 @@ func (r *recovery) record(h *recordHeader, lsn LSN, payload []byte) error {
 	}
 	r.found.Records++
 	return r.replay(h.record(lsn, payload))
-}
-
-// lost returns the lower of two numbers of lost records; 0 is none.
-func lost(known, seq uint32) uint32 {
-	if known != 0 {
-		return min(known, seq)
-	}
-	return seq
 }
 
 func (h *recordHeader) record(lsn LSN, payload []byte) Record {

@@ -120,10 +120,10 @@ func complete(records []found, n int) bool {
 	return true
 }
 
-// lose notes that a record of a known owner is lost.
+// lose notes that a record of a known owner is lost: what follows it is no use.
 func (r *recovery) lose(d *Damage, f *found) {
 	o := r.l.owners[f.owner]
-	o.damaged = lost(o.damaged, f.seq)
+	o.damaged = true
 	r.l.owners[f.owner] = o
 	d.Owners = append(d.Owners, f.owner)
 }

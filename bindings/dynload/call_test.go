@@ -92,6 +92,23 @@ func TestStrings(t *testing.T) {
 	}
 }
 
+// TestStringsEnd: a string's copy ends with its own zero byte, not one that
+// happens to follow. 16 bytes fill a slot of the allocator.
+func TestStringsEnd(t *testing.T) {
+	const text = "sixteen bytes..."
+	calls, copies := make([]*Call, 64), make([]uintptr, 64)
+	for i := range calls {
+		calls[i] = NewCall()
+		copies[i] = calls[i].String(text)
+	}
+	for i, c := range calls {
+		if n := c.Do(libc(t, "strlen"), copies[i]); n != uintptr(len(text)) {
+			t.Fatalf("copy %d has %d bytes", i, n)
+		}
+		c.Free()
+	}
+}
+
 // TestLentMemoryLives: what Pointer was given is not collected before Free.
 func TestLentMemoryLives(t *testing.T) {
 	c := NewCall()

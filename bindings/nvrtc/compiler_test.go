@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/ebitengine/purego"
 	"github.com/holdfast-run/holdfast/bindings/dynload"
+	"github.com/holdfast-run/holdfast/bindings/internal/fakelib"
 )
 
 // source uses what the kernels are made of: shared memory, a barrier, inline
@@ -156,6 +158,63 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+var fake = fakelib.New(funcs)
+
+func TestNewRefuses(t *testing.T) {
+	fake.Reset()
+	version := int32(12)
+	fake.Respond["nvrtcVersion"] = func(args []uintptr) {
+		fakelib.Write(args[0], version)
+		fakelib.Write(args[1], int32(8))
+	}
+	if c, err := New(fake.Symbols); err != nil || c.Major != 12 || c.Minor != 8 {
+		t.Error(err)
+	}
+	version = 11
+	if _, err := New(fake.Symbols); err == nil || !strings.Contains(err.Error(), "version 11.8 is too old") {
+		t.Error(err)
+	}
+	s := maps.Clone(fake.Symbols)
+	delete(s, "nvrtcGetCUBIN")
+	var symbol *dynload.MissingSymbolError
+	if _, err := New(s); !errors.As(err, &symbol) || symbol.Symbol != "nvrtcGetCUBIN" {
+		t.Error(err)
+	}
+}
+
+// TestFailures: whatever call fails, the error names it and the program is freed.
+func TestFailures(t *testing.T) {
+	fake.Reset()
+	fake.Respond["nvrtcVersion"] = func(args []uintptr) { fakelib.Write(args[0], int32(13)) }
+	c, err := New(fake.Symbols)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake.Results["nvrtcGetErrorString"] = fakelib.CString("NVRTC_ERROR_OUT_OF_MEMORY")
+	fake.Respond["nvrtcCreateProgram"] = func(args []uintptr) { fakelib.Write(args[0], uint64(0x7f00_0000_0001)) }
+	for _, size := range []string{"nvrtcGetProgramLogSize", "nvrtcGetPTXSize", "nvrtcGetCUBINSize"} {
+		fake.Respond[size] = func(args []uintptr) { fakelib.Write(args[1], uint64(1)) }
+	}
+	var freed uint64
+	fake.Respond["nvrtcDestroyProgram"] = func(args []uintptr) { freed = fakelib.Read[uint64](args[0]) }
+	for _, f := range funcs[fnCreateProgram:] {
+		if f.Symbol == "nvrtcDestroyProgram" {
+			continue
+		}
+		freed = 0
+		fake.Results[f.Symbol] = uintptr(OutOfMemory)
+		_, err := c.Compile(Program{Name: "a.cu", Arch: "sm_90"})
+		delete(fake.Results, f.Symbol)
+		var e *Error
+		if !errors.As(err, &e) || *e != (Error{OutOfMemory, "NVRTC_ERROR_OUT_OF_MEMORY", f.Symbol}) {
+			t.Errorf("%s failed, the error is %v", f.Symbol, err)
+		}
+		if f.Symbol != "nvrtcCreateProgram" && freed != 0x7f00_0000_0001 {
+			t.Errorf("%s failed: the program freed is %#x", f.Symbol, freed)
+		}
+	}
 }
 
 func TestOpenWhereNothingIs(t *testing.T) {

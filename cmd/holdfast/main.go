@@ -6,7 +6,8 @@
 //
 //	holdfast: what: where: what to do
 //
-// and in the exit code: 0 done, 1 failed, 2 wrong usage.
+// and in the exit code: 0 done, 1 failed, 2 wrong usage. Flags that are not given
+// come from the environment, HOLDFAST_NAME, and for serve then from a file.
 package main
 
 import (
@@ -23,6 +24,12 @@ const (
 	exitFailure = 1
 	exitUsage   = 2
 )
+
+const description = `A stateful inference worker for language models. 'holdfast COMMAND --help' explains a command.
+
+A flag that is not given may come from the environment: HOLDFAST_ and its name in capitals, as in HOLDFAST_MODEL=m.gguf for --model.
+
+Exit codes: 0 done; 1 failed, with one line on stderr that says what, where and what to do; 2 a mistake in the command line, the environment or a file of flags.`
 
 // cli is the command line.
 type cli struct {
@@ -51,7 +58,9 @@ func start(args []string, std streams) int {
 	var c cli
 	parser, err := kong.New(&c,
 		kong.Name("holdfast"),
-		kong.Description("A stateful inference worker for language models. 'holdfast COMMAND --help' explains a command."),
+		kong.Description(description),
+		kong.DefaultEnvars("HOLDFAST"),
+		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }), // without each flag's variable
 		kong.Writers(std.out, std.err),
 		kong.Exit(func(code int) { exit = code }), // after --help
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),

@@ -19,7 +19,7 @@ type pullCmd struct {
 	File      string `arg:"" help:"File of the repository."`
 	Revision  string `default:"main" placeholder:"NAME" help:"Branch, tag or commit. Default ${default}."`
 	Dir       string `default:"models" placeholder:"DIR" help:"Folder that the file goes to; made if it is missing. Default ${default}."`
-	Endpoint  string `default:"https://huggingface.co" env:"HF_ENDPOINT" placeholder:"URL" help:"The hub, or a mirror with the same layout. Default ${default}."`
+	Endpoint  string `default:"https://huggingface.co" env:"HOLDFAST_ENDPOINT,HF_ENDPOINT" placeholder:"URL" help:"The hub, or a mirror with the same layout. Default ${default}."`
 	TokenFile string `placeholder:"FILE" help:"File that holds the access token. Default: the variable HF_TOKEN."`
 }
 

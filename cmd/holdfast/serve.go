@@ -18,6 +18,7 @@ import (
 
 type serveCmd struct {
 	modelFlags
+	Config       string        `placeholder:"FILE" help:"JSON file of values for these flags, for those that neither the command line nor the environment gives."`
 	Listen       string        `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to serve on; port 0 takes a free one. Default ${default}."`
 	AllowRemote  bool          `help:"Allow an address that other machines reach. Wants --api-keys, --tls-cert and --tls-key."`
 	Insecure     bool          `help:"With --allow-remote: do without keys or TLS, because a proxy or the network sees to both."`
@@ -32,6 +33,8 @@ type serveCmd struct {
 	MaxSequences int           `placeholder:"N" help:"Most requests that compute at once; more wait. Default 16."`
 	Store        string        `placeholder:"DIR" help:"Folder for what outlives the process: so far, the digests of model files, which then need not be computed at each start. Default: none."`
 	DrainTimeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long running requests may go on after SIGTERM. Default ${default}."`
+	TakeoverWait time.Duration `default:"0s" placeholder:"DURATION" help:"How long to wait for another process to give up the address and the store. Default ${default}: not at all."`
+	LogFormat    string        `default:"text" enum:"text,json" placeholder:"FORMAT" help:"Of what goes to stderr: text, or json, one object a line. Default ${default}."`
 	LogLevel     slog.Level    `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default ${default}."`
 	DryRun       bool          `help:"Print the memory plan and stop there."`
 }
@@ -50,8 +53,16 @@ On stderr it prints the memory plan, the time of each phase of its start, and on
 
 SIGTERM or SIGINT ends it: readiness fails at once, new requests are refused, running ones may end within --drain-timeout, and the exit code is 0. A second signal cuts them off.
 
-Example:
-  holdfast serve --model models/SmolLM2-135M-Instruct.Q4_1.gguf --listen 127.0.0.1:8080`
+With --takeover-wait a second process can be started before the first has ended: it waits for the address and the store, then loads.
+
+Each flag may also come from the environment, as HOLDFAST_ and its name in capitals (HOLDFAST_MAX_SEQUENCES=32), or from the file that --config names, a JSON object of flags' names and values. The command line goes before the environment, that before the file. A key that is no flag is an error.
+
+The exit code is 0 after a stop, also one that cut requests off; 1 if it could not start, could not go on, or a step of the model has hung for minutes; 2 for a mistake in flags, environment or file.
+
+Examples:
+  holdfast serve --model models/SmolLM2-135M-Instruct.Q4_1.gguf
+  holdfast serve --config /etc/holdfast.json --log-format json
+  echo '{"model": "m.gguf", "listen": "127.0.0.1:9000", "drain-timeout": "1m"}' > f.json`
 }
 
 // Validate is called by the flag parser.
@@ -64,6 +75,9 @@ func (c *serveCmd) Validate() error {
 	}
 	if c.DrainTimeout < 0 {
 		return fmt.Errorf("--drain-timeout is %v; give 0s or more", c.DrainTimeout)
+	}
+	if c.TakeoverWait < 0 {
+		return fmt.Errorf("--takeover-wait is %v; give 0s or more", c.TakeoverWait)
 	}
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -103,23 +117,24 @@ func (c *serveCmd) validateRemote(host string) error {
 
 // Run serves until a signal comes.
 func (c *serveCmd) Run(std streams) error {
-	start := time.Now()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	logger, lines := newLogger(std.err, c.LogFormat, c.LogLevel)
 
 	cfg := c.config()
 	cfg.ModelID, cfg.MaxSequences, cfg.Store = c.ServedName, c.MaxSequences, c.Store
 	if c.DryRun {
-		_, err := openModel(ctx, cfg, std.err, true)
+		_, err := openModel(ctx, cfg, lines, true)
 		return err
 	}
 	// The port comes first: if it is taken, better to know before loading.
-	ln, err := net.Listen("tcp", c.Listen)
+	ln, err := takeOver(ctx, c.Store, c.Listen, c.TakeoverWait, lines)
 	if err != nil {
-		return listenError(c.Listen, err)
+		return err
 	}
 	defer ln.Close()
-	e, err := openModel(ctx, cfg, std.err, false)
+	start := time.Now()
+	e, err := openModel(ctx, cfg, lines, false)
 	if err != nil {
 		return err
 	}
@@ -133,7 +148,7 @@ func (c *serveCmd) Run(std streams) error {
 		MaxQueuedTokens: c.MaxQueued,
 		MaxQueueTime:    c.MaxQueueTime,
 		MaxTime:         c.MaxTime,
-		Logger:          slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: c.LogLevel})),
+		Logger:          logger,
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("serve: %s", trim(err)), e.Close())
@@ -147,20 +162,33 @@ func (c *serveCmd) Run(std streams) error {
 	if c.TLSCert != "" {
 		scheme = "https"
 	}
-	fmt.Fprintf(std.err, "ready: %s on %s://%s after %s\n", e.Info().ID, scheme, ln.Addr(), round(time.Since(start)))
+	fmt.Fprintf(lines, "ready: %s on %s://%s after %s\n", e.Info().ID, scheme, ln.Addr(), round(time.Since(start)))
 
 	for ctx.Err() == nil {
 		select {
 		case err := <-served:
 			return errors.Join(fmt.Errorf("serve: %s: %w", c.Listen, err), e.Close())
+		case <-e.Wedged():
+			return errWedged // and no Close, which would wait for the step
 		case <-hangup:
 			srv.Reload()
 		case <-ctx.Done():
 		}
 	}
 	stop() // a second signal does what signals do
-	return c.drain(std.err, srv, e, served)
+	drained := make(chan error, 1)
+	go func() { drained <- c.drain(lines, srv, e, served) }()
+	select {
+	case err := <-drained:
+		return err
+	case <-e.Wedged():
+		return errWedged
+	}
 }
+
+// errWedged ends a process whose device does not come back: whoever watches it
+// starts another.
+var errWedged = errors.New("serve: a step of the model hangs: ended, so that another process can take over")
 
 // drain ends the server in order.
 func (c *serveCmd) drain(w io.Writer, srv *server.Server, e *engine.Engine, served <-chan error) error {
@@ -178,16 +206,4 @@ func (c *serveCmd) drain(w io.Writer, srv *server.Server, e *engine.Engine, serv
 	}
 	fmt.Fprintln(w, "stopped")
 	return nil
-}
-
-func listenError(addr string, err error) error {
-	what := err
-	var op *net.OpError
-	if errors.As(err, &op) {
-		what = op.Err
-	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen: %s: the address is in use: stop what listens there, or give another --listen", addr)
-	}
-	return fmt.Errorf("listen: %s: %v: give another --listen", addr, what)
 }

@@ -14,45 +14,53 @@ import (
 	"github.com/holdfast-run/holdfast/internal/testkit/ptxemu"
 )
 
-// gpu is an emulated device with the images of one architecture. Nothing is freed
-// but by the end of the test.
+// device is one emulated device for all tests of the process. A test's memory is
+// freed at its end.
+var device = struct {
+	sync.Mutex
+	mem  *ptxemu.Memory
+	mods map[string]*ptxemu.Module // by module and architecture
+}{mem: ptxemu.NewMemory(1 << 30), mods: map[string]*ptxemu.Module{}}
+
+// gpu is a test's view of the device.
 type gpu struct {
 	t    testing.TB
 	arch string
 	mem  *ptxemu.Memory
-	mods map[string]*ptxemu.Module
-	seed uint64
+	seed uint64 // of the order in which warps run
 }
 
-func newGPU(t testing.TB) *gpu {
-	return &gpu{t: t, arch: "sm_90a", mem: ptxemu.NewMemory(1 << 30), mods: map[string]*ptxemu.Module{}, seed: 1}
-}
+func newGPU(t testing.TB) *gpu { return &gpu{t: t, arch: "sm_90a", mem: device.mem, seed: 1} }
 
-// texts are PTX images that were decompressed before.
-var texts sync.Map
-
-func ptxText(t testing.TB, module, arch string) string {
-	key := module + arch
-	if text, ok := texts.Load(key); ok {
-		return text.(string)
-	}
-	ptx, err := PTX(module, arch)
+func (g *gpu) alloc(n int) uint64 {
+	g.t.Helper()
+	p, err := g.mem.Alloc(n)
 	if err != nil {
-		t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	texts.Store(key, string(ptx))
-	return string(ptx)
+	g.t.Cleanup(func() {
+		if err := g.mem.Free(p); err != nil {
+			g.t.Error(err)
+		}
+	})
+	return p
 }
 
 func (g *gpu) module(name string) *ptxemu.Module {
-	if g.mods[name] == nil {
-		m, err := ptxemu.Load(g.mem, ptxText(g.t, name, g.arch))
+	g.t.Helper()
+	device.Lock()
+	defer device.Unlock()
+	key := name + "." + g.arch
+	if device.mods[key] == nil {
+		ptx, err := PTX(name, g.arch)
 		if err != nil {
-			g.t.Fatalf("%s: %v", name, err)
+			g.t.Fatal(err)
 		}
-		g.mods[name] = m
+		if device.mods[key], err = ptxemu.Load(g.mem, string(ptx)); err != nil {
+			g.t.Fatalf("%s: %v", key, err)
+		}
 	}
-	return g.mods[name]
+	return device.mods[key]
 }
 
 // run launches a kernel as the table says.
@@ -90,11 +98,8 @@ type number interface {
 func put[T number](g *gpu, v []T) Ptr {
 	g.t.Helper()
 	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*int(unsafe.Sizeof(v[0])))
-	p, err := g.mem.Alloc(len(b))
-	if err == nil {
-		err = g.mem.Write(p, b)
-	}
-	if err != nil {
+	p := g.alloc(len(b))
+	if err := g.mem.Write(p, b); err != nil {
 		g.t.Fatal(err)
 	}
 	return Ptr(p)
@@ -104,11 +109,7 @@ func put[T number](g *gpu, v []T) Ptr {
 func room[T number](g *gpu, n int) Ptr {
 	g.t.Helper()
 	var v T
-	p, err := g.mem.Alloc(n * int(unsafe.Sizeof(v)))
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	return Ptr(p)
+	return Ptr(g.alloc(n * int(unsafe.Sizeof(v))))
 }
 
 // get copies n values back.

@@ -3,12 +3,16 @@ package cuda
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 )
 
-//go:embed all:images
+//go:embed images/*.gz
 var images embed.FS
 
 // Modules are the images, each made of src/<module>.cu. A context loads all.
@@ -23,6 +27,24 @@ const (
 	NVRTCMajor = 13
 	NVRTCMinor = 0
 )
+
+// Options are the compiler's, beside the architecture.
+var Options = []string{"--std=c++17", "--ptxas-options=-v"}
+
+// DigestFile holds Digest of what the images were made of.
+const DigestFile = "images/SOURCE"
+
+// Digest returns the SHA-256, in hex, of all that the images are made of: the files
+// of src/, by name, the compiler's version and options.
+func Digest(files map[string][]byte) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "NVRTC %d.%d %q %q %q\n", NVRTCMajor, NVRTCMinor, Options, Modules, Archs)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(h, "%q %d\n", name, len(files[name]))
+		h.Write(files[name])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
 
 // HeaderFile is the file of src/ that Header gives.
 const HeaderFile = "params.cuh"

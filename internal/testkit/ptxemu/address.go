@@ -1,6 +1,9 @@
 package ptxemu
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Generic addresses of shared, local and parameter memory lie in windows that
 // no allocation reaches: the upper bits tell the space.
@@ -119,7 +122,7 @@ func (w *warp) global(lane int, addr uint64, size int, how access) []byte {
 			r.writer[g] = w.blk.grid.number
 		}
 	}
-	if w.blk.grid.unfinished != 0 && !w.waited {
+	if len(w.blk.grid.cfg.Unfinished) > 0 && !w.waited {
 		w.early(r, lane, addr, size, how)
 	}
 	return r.data[off : off+n]
@@ -130,8 +133,7 @@ func (w *warp) global(lane int, addr uint64, size int, how access) []byte {
 func (w *warp) early(r *region, lane int, addr uint64, size int, how access) {
 	off := addr - r.base
 	if how&accessWrite == 0 {
-		last := r.writer[off/granule]
-		if last < w.blk.grid.unfinished || last == w.blk.grid.number {
+		if last := r.writer[off/granule]; !slices.Contains(w.blk.grid.cfg.Unfinished, int(last)) {
 			return
 		}
 	}

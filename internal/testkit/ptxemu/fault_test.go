@@ -117,7 +117,7 @@ func TestDependent(t *testing.T) {
 	b.run("produce", cfg, w)
 	b.run("produce", cfg, x)
 	d := &bench{t: t, mem: b.mem, mod: mod}
-	cfg.Unfinished = b.mem.Grids()
+	cfg.Unfinished = []int{b.mem.Grids()}
 	d.run("dependent", cfg, x, w, y, int32(0))
 	for i, v := range read[int32](b, y, 32) {
 		if v != int32(2*i) {
@@ -126,7 +126,7 @@ func TestDependent(t *testing.T) {
 	}
 	wantFault(t, d.launch("dependent", cfg, x, w, y, int32(1)), Order, "before griddepcontrol.wait")
 	wantFault(t, b.launch("produce", cfg, y), Order, "write")
-	cfg.Unfinished = 0
+	cfg.Unfinished = nil
 	d.run("dependent", cfg, x, w, y, int32(1))
 }
 

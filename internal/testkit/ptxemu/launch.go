@@ -33,11 +33,11 @@ type Config struct {
 	// StepLimit is the number of warp instructions that one block may run. The
 	// default is 1 << 26.
 	StepLimit int
-	// Unfinished, if not 0, is the number (Memory.Grids) of the first launch
-	// that may still run beside this one, as programmatic dependent launch
-	// allows: until griddepcontrol.wait, writing is a fault, and so is reading
-	// what those launches wrote.
-	Unfinished int
+	// Unfinished holds the numbers (Memory.Grids) of launches that may still
+	// run beside this one, as programmatic dependent launch allows: until
+	// griddepcontrol.wait, writing is a fault, and so is reading what those
+	// launches wrote.
+	Unfinished []int
 	// Workers is the number of blocks run at a time. The default is
 	// GOMAXPROCS.
 	Workers int
@@ -62,23 +62,41 @@ const (
 
 // grid is a launch under way.
 type grid struct {
-	mod        *Module
-	prog       *program
-	cfg        Config
-	mem        *Memory
-	live       regions
-	threads    int // a block
-	number     uint32
-	unfinished uint32
-	stop       atomic.Bool
+	prog    *program
+	cfg     Config
+	mem     *Memory
+	live    regions
+	threads int // a block
+	number  uint32
+	stop    atomic.Bool
 }
 
 // Launch runs a kernel to its end. It returns a *LaunchError before anything
 // ran, or the *Fault that ended the launch. Several launches may run at a time.
 func (m *Module) Launch(kernel string, cfg Config) error {
+	prog, cfg, err := m.check(kernel, cfg)
+	if err != nil {
+		return err
+	}
+	g := &grid{prog: prog, cfg: cfg, mem: m.mem, threads: cfg.Block.size()}
+	m.mem.mu.Lock()
+	m.mem.grid++
+	g.number, g.live = m.mem.grid, m.mem.live
+	m.mem.mu.Unlock()
+	return g.run()
+}
+
+// Check returns the *LaunchError that Launch would return, or nil.
+func (m *Module) Check(kernel string, cfg Config) error {
+	_, _, err := m.check(kernel, cfg)
+	return err
+}
+
+// check fills in what a Config leaves out.
+func (m *Module) check(kernel string, cfg Config) (*program, Config, error) {
 	prog := m.programs[kernel]
 	if prog == nil {
-		return &LaunchError{kernel, "no such kernel in the module"}
+		return nil, cfg, &LaunchError{kernel, "no such kernel in the module"}
 	}
 	cfg.Grid, cfg.Block = cfg.Grid.atLeastOne(), cfg.Block.atLeastOne()
 	if cfg.StepLimit == 0 {
@@ -88,14 +106,9 @@ func (m *Module) Launch(kernel string, cfg Config) error {
 		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
 	if reason := refuse(prog, cfg); reason != "" {
-		return &LaunchError{kernel, reason}
+		return nil, cfg, &LaunchError{kernel, reason}
 	}
-	g := &grid{mod: m, prog: prog, cfg: cfg, mem: m.mem, threads: cfg.Block.size(), unfinished: uint32(cfg.Unfinished)}
-	m.mem.mu.Lock()
-	m.mem.grid++
-	g.number, g.live = m.mem.grid, m.mem.live
-	m.mem.mu.Unlock()
-	return g.run()
+	return prog, cfg, nil
 }
 
 // refuse returns why a launch is not valid, or "".

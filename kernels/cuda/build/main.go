@@ -55,7 +55,7 @@ func run(folder, dir string) error {
 			fmt.Printf("%s %s: cubin %d bytes, PTX %d bytes\n", module, arch, len(image.Cubin), len(image.PTX))
 		}
 	}
-	return nil
+	return os.WriteFile(filepath.Join(dir, cuda.DigestFile), []byte(cuda.Digest(src.files)+"\n"), 0o644)
 }
 
 // open loads the compiler.
@@ -73,12 +73,12 @@ func open(folder string) (*nvrtc.Compiler, error) {
 
 // source is the folder src/.
 type source struct {
-	programs map[string]string
-	headers  []nvrtc.Header
+	files   map[string][]byte
+	headers []nvrtc.Header
 }
 
 func sources(dir string) (source, error) {
-	s := source{programs: map[string]string{}}
+	s := source{files: map[string][]byte{}}
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		return s, err
@@ -88,10 +88,8 @@ func sources(dir string) (source, error) {
 		if err != nil {
 			return s, err
 		}
-		switch ext := filepath.Ext(f.Name()); ext {
-		case ".cu":
-			s.programs[f.Name()] = string(text)
-		case ".cuh":
+		s.files[f.Name()] = text
+		if filepath.Ext(f.Name()) == ".cuh" {
 			s.headers = append(s.headers, nvrtc.Header{Name: f.Name(), Text: string(text)})
 		}
 	}
@@ -102,8 +100,7 @@ func sources(dir string) (source, error) {
 func (s source) compile(c *nvrtc.Compiler, module, arch string) (nvrtc.Image, error) {
 	name := module + ".cu"
 	return c.Compile(nvrtc.Program{
-		Name: name, Source: s.programs[name], Arch: arch, Headers: s.headers,
-		Options: []string{"--std=c++17", "--ptxas-options=-v"},
+		Name: name, Source: string(s.files[name]), Arch: arch, Headers: s.headers, Options: cuda.Options,
 	})
 }
 

@@ -14,6 +14,11 @@ typedef long long i64;
 // KERNEL declares a kernel of the given number of threads. Its one parameter
 // stays in constant memory.
 #define KERNEL(name, threads, Params) \
+    extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Params p)
+
+// KERNEL_ALONE declares one of which an SM need not hold two blocks, so that a
+// thread may use more registers.
+#define KERNEL_ALONE(name, threads, Params) \
     extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Params p)
 
 // DYNAMIC_SHARED states, in the image, how many bytes of dynamic shared memory a

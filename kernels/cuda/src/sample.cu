@@ -58,7 +58,8 @@ KERNEL(sample_top, threads, SampleParams) {
     __shared__ u64 best[threads / 32];
     waitForPrevious();
     letNextStart();
-    const float* logits = p.logits + u64(blockIdx.x) * p.stride;
+    const u32 row = blockIdx.y;
+    const float* logits = p.logits + u64(row) * p.stride;
     float most = minusInfinity();
     u32 token = 0;
     bool poisoned = false;
@@ -79,17 +80,17 @@ KERNEL(sample_top, threads, SampleParams) {
     poisoned = __syncthreads_or(poisoned);
     for (int w = 0; w < threads / 32; w++) key = max(key, best[w]);
 
-    const Draw* draw = p.draws + blockIdx.x;
+    const Draw* draw = p.draws + row;
     if (threadIdx.x == 0) {
         const i32 picked = poisoned || key == 0 ? -1 : i32(~u32(key));
-        p.tokens[blockIdx.x] = picked;
-        p.top[blockIdx.x] = unrank(~u32(key >> 32));
+        p.tokens[row] = picked;
+        p.top[row] = unrank(~u32(key >> 32));
         if (draw->row >= 0) p.sampled[draw->row] = picked;
     }
     if (draw->steps > 0)
         for (int b = threadIdx.x; b < buckets; b += threads) {
-            p.counts[blockIdx.x * buckets + b] = 0;
-            p.sums[blockIdx.x * buckets + b] = 0;
+            p.counts[row * buckets + b] = 0;
+            p.sums[row * buckets + b] = 0;
         }
 }
 
@@ -288,11 +289,11 @@ __device__ __forceinline__ u64 philox53(u64 seed, u64 position, u32 choice) {
 }
 
 // A block takes a row.
-KERNEL(sample_pick, threads, SampleParams) {
+KERNEL_ALONE(sample_pick, threads, SampleParams) {
     __shared__ PickShared s;
     waitForPrevious();
     letNextStart();
-    const u32 row = blockIdx.x;
+    const u32 row = blockIdx.y;
     if (!drawn(p, row)) return;
     const Row r = {p.logits + u64(row) * p.stride, p.vocab, double(p.top[row]), p.draws[row], p.octave};
     for (int b = threadIdx.x; b < buckets; b += threads) {

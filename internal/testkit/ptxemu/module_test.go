@@ -1,0 +1,87 @@
+package ptxemu
+
+import (
+	"encoding/binary"
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestLoadErrors(t *testing.T) {
+	entry := func(body string) string {
+		return ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 p)\n{\n.reg .b32 %r<4>;\n.reg .b64 %rd<4>;\n.reg .pred %p;\n" + body + "\nret;\n}\n"
+	}
+	for text, want := range map[string]string{
+		entry("frobnicate.b32 %r1, %r2;"):                        "line 9: frobnicate.b32: unknown opcode",
+		entry("add.wobbly.s32 %r1, %r2, %r3;"):                   "unknown modifier .wobbly",
+		entry("add.s32 %r1, %r2;"):                               "2 operands; it has 3",
+		entry("add.s32 %rd1, %r2, %r3;"):                         "no register of 32 bits",
+		entry("add.s32 %r1, %r2, %rd3;"):                         "has not 32 bits",
+		entry("mov.u32 %r1, %nosuch;"):                           "unknown special register %nosuch",
+		entry("bra NOWHERE;"):                                    "no label NOWHERE",
+		entry("mov.u32 %r9, 1;"):                                 "no register",
+		entry("cvt.f32.s32 %r1, %r2;"):                           "rounding mode",
+		entry("shfl.bfly.b32 %r1, %r2, 1, 31;"):                  "only .sync",
+		entry("cp.async.bulk.shared.global [%r1], [%rd1], 16;"):  "unknown form",
+		entry("wgmma.fence.sync.aligned;"):                       "unknown opcode",
+		entry("mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32"): "",
+		entry("call.uni (r), vprintf, (a);"):                     "no label vprintf",
+		".version 8.0\n.entry k()\n{\n.reg .b33 %r;\n}\n":        "register of type",
+		".version 8.0\n/* never closed":                          "comment without end",
+		".version 8.0\n.global .b8 x[4] = {1,2,3,4,5};\n":        "too many initial values",
+		".version 8.0\n.global .b8 x[99999999999999];\n":         "size out of range",
+		".wrong\n":                       "unknown directive",
+		".version 8.0\n.entry k()\n{\n":  "unexpected end",
+		entry(".shared .b8 big[50000];"): "static shared memory",
+		entry("ld.global.v4.b64 {%rd1, %rd2, %rd3, %rd0}, [%rd1];mma;"): "mma",
+	} {
+		_, err := Load(NewMemory(1<<20), text)
+		var e *LoadError
+		if !errors.As(err, &e) || !strings.Contains(e.Error(), want) {
+			t.Errorf("Load of ...%q: %v, want %q", text[max(0, len(text)-60):], err, want)
+		}
+	}
+}
+
+func TestMemory(t *testing.T) {
+	m := NewMemory(1000)
+	a, err := m.Alloc(600)
+	if err != nil || a%512 != 0 {
+		t.Fatal(a, err)
+	}
+	var e *MemoryError
+	if _, err := m.Alloc(401); !errors.As(err, &e) {
+		t.Error("allocated more than the limit")
+	}
+	b := make([]byte, 8)
+	if err := m.Read(a+592, b); err != nil || binary.LittleEndian.Uint64(b) != 0xcdcdcdcdcdcdcdcd {
+		t.Error(err, b)
+	}
+	if err := m.Read(a+593, b); !errors.As(err, &e) {
+		t.Error("read past the end")
+	}
+	if err := m.Write(a-1, b); !errors.As(err, &e) {
+		t.Error("wrote before the start")
+	}
+	if err := m.Free(a + 512); !errors.As(err, &e) {
+		t.Error("freed the middle")
+	}
+	if err := m.Fill(a, 600, []byte{1, 2}); err != nil {
+		t.Error(err)
+	}
+	if err := m.Copy(a+1, a, 599); err != nil || m.Read(a, b) != nil || b[1] != 1 || b[2] != 2 {
+		t.Error(err, b)
+	}
+	if base, size, ok := m.Range(a + 99); base != a || size != 600 || !ok {
+		t.Error(base, size, ok)
+	}
+	if err := m.Free(a); err != nil || m.Used() != 0 || m.Live() != 0 {
+		t.Error(err)
+	}
+	if err := m.Read(a, b); !errors.As(err, &e) || !strings.Contains(err.Error(), "freed") {
+		t.Error(err)
+	}
+	if c, err := m.Alloc(1000); err != nil || c == a {
+		t.Error("addresses came twice", err)
+	}
+}
