@@ -141,9 +141,7 @@ func (l *loop) run() {
 			l.endAll(ErrStopped)
 			return
 		}
-		batch := l.sched.Schedule(scheduler.Budget{
-			Now: l.now(), Tokens: l.opts.MaxTokens, Logits: l.opts.MaxRows, ITL: l.itl, Prefill: stepTime,
-		})
+		batch := l.sched.Schedule(l.budget())
 		for _, q := range batch.Ended {
 			l.settle(owner(q))
 		}
@@ -167,6 +165,11 @@ func (l *loop) run() {
 		under = next
 		l.publish()
 	}
+}
+
+// budget is what a step may take.
+func (l *loop) budget() scheduler.Budget {
+	return scheduler.Budget{Now: l.now(), Tokens: l.opts.MaxTokens, Logits: l.opts.MaxRows, ITL: l.itl, Prefill: stepTime}
 }
 
 // park waits for something to do.

@@ -261,7 +261,7 @@ func TestSchedulesDoNotMatterWindow(t *testing.T) {
 
 // TestSchedulesDoNotMatterSmolLM2 is the same with the real model and kernels.
 func TestSchedulesDoNotMatterSmolLM2(t *testing.T) {
-	path := filepath.Join(golden.Root(t), "models", "SmolLM2-135M-Instruct.Q4_1.gguf")
+	path := realModel(t)
 	n := 5
 	if long() {
 		n = 50
