@@ -70,7 +70,7 @@ func TestCostLearns(t *testing.T) {
 // TestCostRemembers: a thousand steps without a prompt say nothing about prompts,
 // and do not make the model forget them.
 func TestCostRemembers(t *testing.T) {
-	f := truth{4e5, 3e4, 3e4, 60}
+	f := truth{4e5, 2e3, 6e4, 5} // a decoded token is mostly its row of logits
 	r := rand.New(rand.NewPCG(1, 3))
 	c := newCost()
 	for range 400 {
@@ -84,7 +84,7 @@ func TestCostRemembers(t *testing.T) {
 	}
 	var prompt load
 	prompt.add(0, 512, 0)
-	if got, want := c.predict(prompt), float64(f.took(prompt, 1)); got < want/2 || got > want*2 {
+	if got, want := c.predict(prompt), float64(f.took(prompt, 1)); got < want/1.5 || got > want*1.5 {
 		t.Errorf("a prompt is predicted to take %.1f ms, it takes %.1f", got/1e6, want/1e6)
 	}
 }

@@ -67,7 +67,7 @@ func (s *Scheduler) decode() {
 			if q.next < q.known() {
 				s.prompts = append(s.prompts, prompt{q, q.run})
 			}
-		case q.draws > 1 || q.known() >= q.MaxLen: // the device knows no further token, or there is none
+		case q.known() >= q.MaxLen: // its last token is under way
 		case s.left.tokens <= 0 || s.left.logits <= 0:
 			if s.turn == 0 {
 				s.turn = at

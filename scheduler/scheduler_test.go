@@ -189,13 +189,14 @@ func (w *world) schedule(t *testing.T, d *datadriven.TestData, out *strings.Buil
 	for _, q := range batch.Ended {
 		fmt.Fprintf(out, "%s ended\n", w.name(q))
 	}
+	if len(batch.Items) == 0 {
+		return
+	}
 	drawn, err := w.device.launch(batch)
 	if err != nil {
 		d.Fatalf(t, "%v", err)
 	}
-	if len(batch.Items) > 0 {
-		w.flying = append(w.flying, flight{batch, drawn})
-	}
+	w.flying = append(w.flying, flight{batch, drawn})
 }
 
 func (w *world) apply(out *strings.Builder) {

@@ -43,6 +43,35 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	}
 }
 
+// TestMixedStepAllocatesNothing pins steps with a prompt's chunk, and sequences
+// that give way, are saved to the host and come back.
+func TestMixedStepAllocatesNothing(t *testing.T) {
+	s := scheduler.New(kvcache.NewPool(8), scheduler.Limits{Rows: 2, HostBlocks: 8, Preemptions: 1 << 30})
+	low, high := &scheduler.Sequence{Tokens: make([]int32, 130, 1000), MaxLen: 200}, &scheduler.Sequence{Priority: 1}
+	if err := s.Add(low); err != nil {
+		t.Fatal(err)
+	}
+	b := scheduler.Budget{Tokens: 64, Logits: 2, ITL: 1 << 40, Prefill: 1 << 40}
+	drawn, prompt := make([]int32, 2), make([]int32, 129, 200)
+	turn := func() {
+		*high = scheduler.Sequence{Tokens: prompt, MaxLen: 131, Priority: 1, Root: high.Root + 1, Blocks: high.Blocks[:0]}
+		if err := s.Add(high); err != nil {
+			t.Fatal(err)
+		}
+		for high.State != scheduler.Finished {
+			s.Apply(s.Schedule(b), drawn)
+		}
+		s.Apply(s.Schedule(b), drawn)
+	}
+	turn()
+	if n := testing.AllocsPerRun(20, turn); n != 0 {
+		t.Errorf("a turn of two prompts allocates %v times", n)
+	}
+	if c := s.Counters(); c.Offloads < 20 || c.Splits == 0 {
+		t.Errorf("nothing gave way: %+v", c)
+	}
+}
+
 // BenchmarkDecode is a step of schedule, apply and learn for sequences that all
 // decode, into a new block every 32nd token.
 func BenchmarkDecode(b *testing.B) {
