@@ -98,6 +98,19 @@ func (s *Server) detokenized(ctx *fasthttp.RequestCtx) (*api.Detokenized, error)
 	return got, err
 }
 
+// tokenizerInfo serves GET /tokenizer_info.
+func (s *Server) tokenizerInfo(ctx *fasthttp.RequestCtx) {
+	info := s.worker.Info()
+	bos, eos := s.worker.Ends()
+	name := func(token int32) *string {
+		if token < 0 {
+			return nil
+		}
+		return new(s.worker.Decode([]int32{token}))
+	}
+	sendValue(ctx, 200, api.TokenizerInfo{BOSToken: name(bos), EOSToken: name(eos), VocabSize: info.VocabSize, ModelMaxLength: info.ContextLength})
+}
+
 // version serves GET /version.
 func (s *Server) version(ctx *fasthttp.RequestCtx) {
 	sendValue(ctx, 200, api.Version{Version: s.cfg.Version})
