@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/bindings/cuda"
+	"github.com/holdfast-run/holdfast/bindings/dynload"
 	"github.com/holdfast-run/holdfast/bindings/internal/fakelib"
 	"github.com/holdfast-run/holdfast/bindings/nvml"
 )
@@ -20,9 +21,9 @@ var (
 func text(arg int, s string) func([]uintptr) {
 	return func(args []uintptr) {
 		for i := range len(s) {
-			fakelib.Write(args[arg]+uintptr(i), s[i])
+			dynload.Poke(args[arg]+uintptr(i), s[i])
 		}
-		fakelib.Write(args[arg]+uintptr(len(s)), byte(0))
+		dynload.Poke(args[arg]+uintptr(len(s)), byte(0))
 	}
 }
 
@@ -31,27 +32,27 @@ func machine(t *testing.T) *Libraries {
 	t.Helper()
 	driver.Reset()
 	management.Reset()
-	driver.Respond["cuDriverGetVersion"] = func(args []uintptr) { fakelib.Write(args[0], int32(13010)) }
-	driver.Respond["cuDeviceGetCount"] = func(args []uintptr) { fakelib.Write(args[0], int32(2)) }
-	driver.Respond["cuDeviceGet"] = func(args []uintptr) { fakelib.Write(args[0], int32(args[1])) }
+	driver.Respond["cuDriverGetVersion"] = func(args []uintptr) { dynload.Poke(args[0], int32(13010)) }
+	driver.Respond["cuDeviceGetCount"] = func(args []uintptr) { dynload.Poke(args[0], int32(2)) }
+	driver.Respond["cuDeviceGet"] = func(args []uintptr) { dynload.Poke(args[0], int32(args[1])) }
 	driver.Respond["cuDeviceGetName"] = text(0, "NVIDIA H100")
 	driver.Respond["cuDeviceGetPCIBusId"] = func(args []uintptr) { text(0, []string{"0000:1b:00.0", "0000:43:00.0"}[args[2]])(args) }
-	driver.Respond["cuDeviceGetAttribute"] = func(args []uintptr) { fakelib.Write(args[0], int32(args[1])) }
+	driver.Respond["cuDeviceGetAttribute"] = func(args []uintptr) { dynload.Poke(args[0], int32(args[1])) }
 	management.Respond["nvmlSystemGetDriverVersion"] = text(0, "580.95.05")
 	management.Respond["nvmlDeviceGetHandleByPciBusId_v2"] = func(args []uintptr) {
 		device := uint64(1)
-		if fakelib.Read[[12]byte](args[0]) == [12]byte([]byte("0000:43:00.0")) {
+		if dynload.Peek[[12]byte](args[0]) == [12]byte([]byte("0000:43:00.0")) {
 			device = 2
 		}
-		fakelib.Write(args[1], device)
+		dynload.Poke(args[1], device)
 	}
 	management.Respond["nvmlDeviceGetMemoryInfo"] = func(args []uintptr) {
-		fakelib.Write(args[1], nvml.Memory{Total: 80 << 30, Free: 70 << 30, Used: 10 << 30 * uint64(args[0])})
+		dynload.Poke(args[1], nvml.Memory{Total: 80 << 30, Free: 70 << 30, Used: 10 << 30 * uint64(args[0])})
 	}
-	management.Respond["nvmlDeviceGetUtilizationRates"] = func(args []uintptr) { fakelib.Write(args[1], nvml.Utilization{GPU: 90, Memory: 40}) }
-	management.Respond["nvmlDeviceGetPowerUsage"] = func(args []uintptr) { fakelib.Write(args[1], uint32(350_000)) }
-	management.Respond["nvmlDeviceGetEnforcedPowerLimit"] = func(args []uintptr) { fakelib.Write(args[1], uint32(700_000)) }
-	management.Respond["nvmlDeviceGetTotalEccErrors"] = func(args []uintptr) { fakelib.Write(args[3], uint64(args[1])+5) }
+	management.Respond["nvmlDeviceGetUtilizationRates"] = func(args []uintptr) { dynload.Poke(args[1], nvml.Utilization{GPU: 90, Memory: 40}) }
+	management.Respond["nvmlDeviceGetPowerUsage"] = func(args []uintptr) { dynload.Poke(args[1], uint32(350_000)) }
+	management.Respond["nvmlDeviceGetEnforcedPowerLimit"] = func(args []uintptr) { dynload.Poke(args[1], uint32(700_000)) }
+	management.Respond["nvmlDeviceGetTotalEccErrors"] = func(args []uintptr) { dynload.Poke(args[3], uint64(args[1])+5) }
 	management.Results["nvmlErrorString"] = fakelib.CString("Not Supported")
 
 	l := &Libraries{NVRTCErr: errors.New("no compiler"), CuBLASLtErr: errors.New("no products")}
