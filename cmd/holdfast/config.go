@@ -112,7 +112,7 @@ func token2scan(text string) *kong.Scanner {
 
 // unknownKey names the flag that was probably meant.
 func unknownKey(name string, known map[string]*kong.Flag) error {
-	best, least := "", 1+len(name)/3
+	best, least := "", 2+len(name)/3
 	for k := range known {
 		if d := distance(strings.ReplaceAll(name, "_", "-"), k); d < least || d == least && k < best {
 			best, least = k, d
