@@ -91,7 +91,8 @@ type Log struct {
 	failures uint64
 	ready    int   // spare segments
 	spareErr error // why there are too few
-	due      bool  // it is time to try again
+	due      bool  // it is time to try a batch again
+	choreDue bool  // and a chore
 	timer    *time.Timer
 	waiters  []waiter
 	closing  bool
