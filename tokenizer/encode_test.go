@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // TestRoundTrip: arbitrary bytes, valid UTF-8 or not, survive a vocabulary that
@@ -54,37 +52,6 @@ func TestHeapEqualsScan(t *testing.T) {
 			}
 			i += len(word)
 		}
-	}
-}
-
-// TestLongRuns: a long run of one character takes about linear time. The limits
-// are far above what it takes and far below what quadratic work would.
-func TestLongRuns(t *testing.T) {
-	const size = 1 << 18
-	f := func(name string, limit time.Duration, work func()) {
-		begin := time.Now()
-		work()
-		if took := time.Since(begin); took > limit {
-			t.Errorf("%s took %v, limit %v", name, took, limit)
-		}
-	}
-	for pre, fam := range families {
-		for _, unit := range []string{"a", " ", "\n", "1", "é", "=", "\u0301", "ab", "'", "a\u0301", " \n", "\xff"} {
-			text := strings.Repeat(unit, size/len(unit)) + "x"
-			f(pre+" scanning "+unit, 2*time.Second, func() {
-				for rest := text; len(rest) > 0; {
-					n := fam.next(rest)
-					if n < 1 || n > len(rest) {
-						t.Fatalf("%s: %d bytes of %d", pre, n, len(rest))
-					}
-					rest = rest[n:]
-				}
-			})
-		}
-	}
-	tok := smol(t, "smollm")
-	for _, unit := range []string{"a", " "} {
-		f("encoding "+unit, 10*time.Second, func() { tok.Encode(nil, strings.Repeat(unit, 2*size)) })
 	}
 }
 
