@@ -3,7 +3,7 @@ package cheader
 import "testing"
 
 const sample = `
-/* a comment; with } and { */
+/* a comment; with } and { */ /*/ int x; /*/
 #ifdef __cplusplus
 extern "C" {
 #endif
