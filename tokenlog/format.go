@@ -113,12 +113,12 @@ func (h *batchHeader) put(b []byte) {
 	le.PutUint32(b[32:], h.total)
 	le.PutUint32(b[36:], h.length)
 	le.PutUint32(b[40:], h.count)
-	le.PutUint32(b[44:], flag[uint32](h.closing, 1))
+	le.PutUint32(b[44:], bit[uint32](h.closing, 1))
 }
 
-func flag[T uint8 | uint32](set bool, bit T) T {
+func bit[T uint8 | uint32](set bool, value T) T {
 	if set {
-		return bit
+		return value
 	}
 	return 0
 }

@@ -178,7 +178,7 @@ func (l *Log) append(id Owner, kind Kind, flags uint8, payload []byte) (LSN, err
 func header(id Owner, o owner, kind Kind) recordHeader {
 	return recordHeader{
 		owner: id, link: o.link, prev: o.last, seq: o.seq + 1,
-		typ: kind.Type, version: kind.Version, flags: flag[uint8](kind.Skippable, flagSkippable),
+		typ: kind.Type, version: kind.Version, flags: bit[uint8](kind.Skippable, flagSkippable),
 	}
 }
 
