@@ -14,13 +14,13 @@ func sizeBytes(unit string) int {
 	if unit == "a" || unit == " " {
 		return 1 << 20
 	}
-	return 1 << 16
+	return 1 << 14
 }
 
 // TestMergeWork: merging a long word looks up at most three pairs for
 // each of its symbols, so nothing about it is quadratic.
 func TestMergeWork(t *testing.T) {
-	for _, kind := range []string{"json/qwen2", "bpe", "json/gemma", "json/metaspace", "tiktoken/o200k_base"} {
+	for _, kind := range []string{"json/qwen2", "bpe"} {
 		tok := kindNamed(kind).tokenizer(t)
 		for _, unit := range longUnits {
 			if unit == "\xff" {
@@ -87,18 +87,13 @@ func scanners() map[string]scanner {
 // TestLongTexts: every kind takes a long text of one unit. What is quadratic about
 // it would not end.
 func TestLongTexts(t *testing.T) {
-	for _, kind := range parityKinds {
-		switch kind.name {
-		case "bpe", "unigram", "json/qwen2", "json/phi3", "tiktoken/cl100k_base":
-		default:
-			continue
-		}
-		tok := kind.tokenizer(t)
+	for _, kind := range []string{"unigram", "json/phi3", "tiktoken/cl100k_base"} {
+		tok := kindNamed(kind).tokenizer(t)
 		for _, unit := range longUnits {
 			ids := tok.EncodeTemplate(nil, strings.Repeat(unit, sizeBytes(unit)/len(unit)))
-			squeezed := unit == " " || unit == "▁"
+			squeezed := kind == "unigram" && (unit == " " || unit == "▁")
 			if len(ids) == 0 && !squeezed {
-				t.Errorf("%s: %q gives nothing", kind.name, unit)
+				t.Errorf("%s: %q gives nothing", kind, unit)
 			}
 		}
 	}
