@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -36,9 +37,21 @@ func TestReadConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"model": "m.gguf", "threads": "2", "dry-run": "true", "drain-timeout": "1m", "log-level": "warn"}
+	want := map[string]any{"model": "m.gguf", "threads": "2", "dry-run": "true", "drain-timeout": "1m", "log-level": "warn"}
 	if !maps.Equal(c.values, want) {
 		t.Errorf("%v", c.values)
+	}
+	names := &kong.Flag{Value: &kong.Value{Name: "name", Target: reflect.ValueOf(new([]string)).Elem(), Mapper: kong.NewRegistry().RegisterDefaults().ForType(reflect.TypeFor[[]string]()), Tag: &kong.Tag{Sep: -1}}}
+	names.Value.Flag = names
+	write(`{"name": ["a", "b,c"]}`)
+	if c, err := readConfig(path, []*kong.Flag{names}); err != nil || !reflect.DeepEqual(c.values["name"], []any{"a", "b,c"}) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, text := range []string{`{"name": [["a"]]}`, `{"name": ["a", null]}`, `{"name": {"a": "b"}}`, `{"name": ["a"`} {
+		write(text)
+		if c, err := readConfig(path, []*kong.Flag{names}); err == nil {
+			t.Errorf("%s: %v", text, c.values)
+		}
 	}
 	for _, bad := range []struct{ text, line, says string }{
 		{`{"modle": "m"}`, "1", `did you mean "model"`},
