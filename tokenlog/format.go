@@ -75,7 +75,7 @@ func parseSegmentHeader(b []byte) (h segmentHeader, ok bool) {
 
 // sound says whether the sizes in a header make sense.
 func (h *segmentHeader) sound() bool {
-	return h.first >= firstLSN && h.first%pageSize == 0 && h.size%pageSize == 0 && h.size >= 3*pageSize && h.size <= maxSegment
+	return h.first >= firstLSN && h.first%pageSize == 0 && h.free <= h.first && h.size%pageSize == 0 && h.size >= 3*pageSize && h.size <= maxSegment
 }
 
 // appendDigest appends the 16-byte digest of what is covered.
@@ -131,7 +131,7 @@ func parseBatchHeader(b []byte, salt uint64, lsn LSN) (h batchHeader, ok bool) {
 		lsn: LSN(le.Uint64(b[8:])), salt: le.Uint64(b[16:]), free: LSN(le.Uint64(b[24:])),
 		total: le.Uint32(b[32:]), length: le.Uint32(b[36:]), count: le.Uint32(b[40:]), closing: le.Uint32(b[44:])&1 != 0,
 	}
-	return h, string(b[:8]) == batchMagic && h.lsn == lsn && h.salt == salt && h.length >= batchSize &&
+	return h, string(b[:8]) == batchMagic && h.lsn == lsn && h.salt == salt && h.free <= lsn && h.length >= batchSize &&
 		uint64(h.total) == batchTotal(uint64(h.length), uint64(h.count))
 }
 
