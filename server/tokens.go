@@ -28,7 +28,7 @@ func (s *Server) tokenized(ctx *fasthttp.RequestCtx) (*api.Tokenized, error) {
 		return nil, err
 	}
 	info := s.worker.Info()
-	if req.Model != "" && req.Model != info.ID {
+	if req.Model != "" && !s.named(req.Model) {
 		return nil, modelNotFound(req.Model)
 	}
 	got := &api.Tokenized{MaxModelLen: info.ContextLength}
@@ -84,7 +84,7 @@ func (s *Server) detokenized(ctx *fasthttp.RequestCtx) (*api.Detokenized, error)
 		return nil, err
 	}
 	info := s.worker.Info()
-	if req.Model != "" && req.Model != info.ID {
+	if req.Model != "" && !s.named(req.Model) {
 		return nil, modelNotFound(req.Model)
 	}
 	if err := checkTokens(info.VocabSize, "tokens", req.Tokens); err != nil {
