@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/holdfast-run/holdfast/bindings/cuda"
 	"github.com/holdfast-run/holdfast/bindings/dynload"
 	"github.com/holdfast-run/holdfast/bindings/internal/fakelib"
@@ -133,6 +135,7 @@ func TestNoGPU(t *testing.T) {
 // TestNoAnswer: a driver that does not return does not hold up who asks, and
 // what was left behind ends once it does.
 func TestNoAnswer(t *testing.T) {
+	running := goleak.IgnoreCurrent()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	impatient := errors.New("asked for too long")
 	release, left := make(chan bool), make(chan bool)
@@ -147,4 +150,5 @@ func TestNoAnswer(t *testing.T) {
 	}
 	close(release)
 	<-left
+	goleak.VerifyNone(t, running)
 }

@@ -49,6 +49,9 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s lies at %+v, not %+v", name, fields[name], want)
 		}
 	}
+	if _, fields, _ := h.Struct("inner"); fields["b"] != (Field{4, 4}) {
+		t.Errorf("inner.b lies at %+v", fields["b"])
+	}
 	if s, err := h.Func("use"); s != "pipqufpqu" {
 		t.Errorf("use: %q, %v", s, err)
 	}
