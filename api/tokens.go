@@ -35,6 +35,15 @@ type Detokenized struct {
 	Prompt string `json:"prompt"` // with the names of special tokens
 }
 
+// TokenizerInfo is the answer to GET /tokenizer_info: what programs that score
+// texts ask of a tokenizer before they use it from afar.
+type TokenizerInfo struct {
+	BOSToken       *string `json:"bos_token"` // the name of the token that begins a text, or null
+	EOSToken       *string `json:"eos_token"` // of the one that ends it
+	VocabSize      int     `json:"vocab_size"`
+	ModelMaxLength int     `json:"model_max_length"`
+}
+
 // Version is the answer to GET /version.
 type Version struct {
 	Version string `json:"version"`

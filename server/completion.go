@@ -131,7 +131,7 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 		return none, err
 	}
 	c.job = j
-	if j.Model != c.info.ID {
+	if !c.s.named(j.Model) {
 		return none, modelNotFound(j.Model)
 	}
 	if err := checkTokens(c.info.VocabSize, "stop_token_ids", j.StopTokenIDs); err != nil {

@@ -19,6 +19,9 @@ type Config struct {
 	// default is slog.Default().
 	Logger *slog.Logger
 
+	// Aliases are further names for the model.
+	Aliases []string
+
 	// APIKeys is the file of the keys that clients must show, one of them each;
 	// parseKeys has its format. It is read again when it changes. The default is
 	// none: everybody who can connect is served.

@@ -90,6 +90,13 @@ func (w *fakeWorker) Decode(tokens []int32) string {
 	return string(text)
 }
 
+func (w *fakeWorker) Ends() (bos, eos int32) {
+	if w.bos {
+		return 1, 2
+	}
+	return -1, 2
+}
+
 func (w *fakeWorker) MaxTokenBytes() int { return 2 }
 
 // AppendToken knows the tokens from 90 on as parts of a character, and token 1 as

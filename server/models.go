@@ -1,6 +1,8 @@
 package server
 
 import (
+	"slices"
+
 	"github.com/go-json-experiment/json"
 	"github.com/valyala/fasthttp"
 
@@ -12,23 +14,32 @@ const modelPrefix = "/v1/models/"
 
 // models serves GET /v1/models.
 func (s *Server) models(ctx *fasthttp.RequestCtx) {
-	sendValue(ctx, 200, api.ModelList{Object: api.ObjectList, Data: []api.Model{s.served()}})
+	list := api.ModelList{Object: api.ObjectList, Data: []api.Model{s.served(s.worker.Info().ID)}}
+	for _, alias := range s.cfg.Aliases {
+		list.Data = append(list.Data, s.served(alias))
+	}
+	sendValue(ctx, 200, list)
 }
 
 // model serves GET /v1/models/{id}.
 func (s *Server) model(ctx *fasthttp.RequestCtx) {
-	m := s.served()
-	if id := string(ctx.Path())[len(modelPrefix):]; id != m.ID {
+	id := string(ctx.Path())[len(modelPrefix):]
+	if !s.named(id) {
 		sendError(ctx, modelNotFound(id))
 		return
 	}
-	sendValue(ctx, 200, m)
+	sendValue(ctx, 200, s.served(id))
 }
 
-func (s *Server) served() api.Model {
+// named reports whether the model has a name.
+func (s *Server) named(id string) bool {
+	return id == s.worker.Info().ID || slices.Contains(s.cfg.Aliases, id)
+}
+
+func (s *Server) served(id string) api.Model {
 	info := s.worker.Info()
 	return api.Model{
-		ID:          info.ID,
+		ID:          id,
 		Object:      api.ObjectModel,
 		Created:     info.Created.Unix(),
 		OwnedBy:     "holdfast",

@@ -34,16 +34,17 @@ const noBody = 4 << 10
 // probes, and collectors of metrics, which hold numbers and nobody's names.
 func (s *Server) table() map[string]route {
 	return map[string]route{
-		chatKind.route:  {"POST", keyed, api.MaxBodyBytes, s.completions(&chatKind)},
-		textKind.route:  {"POST", keyed, api.MaxBodyBytes, s.completions(&textKind)},
-		"/v1/models":    {"GET", keyed, noBody, s.models},
-		modelPrefix:     {"GET", keyed, noBody, s.model},
-		"/tokenize":     {"POST", keyed, api.MaxBodyBytes, s.tokenize},
-		"/detokenize":   {"POST", keyed, api.MaxBodyBytes, s.detokenize},
-		"/version":      {"GET", keyed, noBody, s.version},
-		"/health":       {"GET", open, noBody, s.health},
-		"/health/ready": {"GET", open, noBody, s.ready},
-		"/metrics":      {"GET", open, noBody, s.writeMetrics},
+		chatKind.route:    {"POST", keyed, api.MaxBodyBytes, s.completions(&chatKind)},
+		textKind.route:    {"POST", keyed, api.MaxBodyBytes, s.completions(&textKind)},
+		"/v1/models":      {"GET", keyed, noBody, s.models},
+		modelPrefix:       {"GET", keyed, noBody, s.model},
+		"/tokenize":       {"POST", keyed, api.MaxBodyBytes, s.tokenize},
+		"/detokenize":     {"POST", keyed, api.MaxBodyBytes, s.detokenize},
+		"/tokenizer_info": {"GET", keyed, noBody, s.tokenizerInfo},
+		"/version":        {"GET", keyed, noBody, s.version},
+		"/health":         {"GET", open, noBody, s.health},
+		"/health/ready":   {"GET", open, noBody, s.ready},
+		"/metrics":        {"GET", open, noBody, s.writeMetrics},
 	}
 }
 

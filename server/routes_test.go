@@ -64,6 +64,28 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// TestAliases asks for the model by each of its names.
+func TestAliases(t *testing.T) {
+	s := serve(t, &fakeWorker{}, func(c *Config) { c.Aliases = []string{"gpt-x", "a/b c"} })
+	_, body := s.dial().do(get("/v1/models"))
+	for _, name := range []string{"tiny", "gpt-x", "a/b c"} {
+		if !strings.Contains(body, `{"id":"`+name+`","object":"model","created":1700000000`) {
+			t.Errorf("no %s in %s", name, body)
+		}
+		if res, body := s.dial().do(get("/v1/models/" + strings.ReplaceAll(name, " ", "%20"))); res.StatusCode != 200 || !strings.Contains(body, `"id":"`+name+`"`) {
+			t.Errorf("%s: %d %s", name, res.StatusCode, body)
+		}
+		for path, body := range map[string]string{chatPath: plainBody, textPath: textPlain, "/tokenize": `{"model":"tiny","prompt":"a"}`, "/detokenize": `{"model":"tiny","tokens":[1]}`} {
+			if res, got := s.dial().do(post(path, strings.Replace(body, "tiny", name, 1))); res.StatusCode != 200 {
+				t.Errorf("%s of %s: %d %s", path, name, res.StatusCode, got)
+			}
+			if res, _ := s.dial().do(post(path, strings.Replace(body, "tiny", name+"x", 1))); res.StatusCode != 404 {
+				t.Errorf("%s of %sx: %d", path, name, res.StatusCode)
+			}
+		}
+	}
+}
+
 // TestRouteWalk has every route decide who may use it and how much may be sent
 // to it, and hold to that.
 func TestRouteWalk(t *testing.T) {

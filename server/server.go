@@ -40,6 +40,8 @@ type Worker interface {
 	// Decode returns the text of tokens of the vocabulary, with the names of
 	// special ones, as valid UTF-8.
 	Decode(tokens []int32) string
+	// Ends returns the tokens that begin and end a text, or -1 for none.
+	Ends() (bos, eos int32)
 	// MaxTokenBytes is the length of the longest token.
 	MaxTokenBytes() int
 	// AppendToken appends the bytes of one token, which need not be UTF-8. A

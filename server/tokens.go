@@ -28,7 +28,7 @@ func (s *Server) tokenized(ctx *fasthttp.RequestCtx) (*api.Tokenized, error) {
 		return nil, err
 	}
 	info := s.worker.Info()
-	if req.Model != "" && req.Model != info.ID {
+	if req.Model != "" && !s.named(req.Model) {
 		return nil, modelNotFound(req.Model)
 	}
 	got := &api.Tokenized{MaxModelLen: info.ContextLength}
@@ -84,7 +84,7 @@ func (s *Server) detokenized(ctx *fasthttp.RequestCtx) (*api.Detokenized, error)
 		return nil, err
 	}
 	info := s.worker.Info()
-	if req.Model != "" && req.Model != info.ID {
+	if req.Model != "" && !s.named(req.Model) {
 		return nil, modelNotFound(req.Model)
 	}
 	if err := checkTokens(info.VocabSize, "tokens", req.Tokens); err != nil {
@@ -96,6 +96,19 @@ func (s *Server) detokenized(ctx *fasthttp.RequestCtx) (*api.Detokenized, error)
 		return nil
 	})
 	return got, err
+}
+
+// tokenizerInfo serves GET /tokenizer_info.
+func (s *Server) tokenizerInfo(ctx *fasthttp.RequestCtx) {
+	info := s.worker.Info()
+	bos, eos := s.worker.Ends()
+	name := func(token int32) *string {
+		if token < 0 {
+			return nil
+		}
+		return new(s.worker.Decode([]int32{token}))
+	}
+	sendValue(ctx, 200, api.TokenizerInfo{BOSToken: name(bos), EOSToken: name(eos), VocabSize: info.VocabSize, ModelMaxLength: info.ContextLength})
 }
 
 // version serves GET /version.

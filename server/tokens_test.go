@@ -16,6 +16,7 @@ func TestTokenRoutes(t *testing.T) {
 	conn := s.dial()
 	for _, c := range []struct{ raw, want string }{
 		{get("/version"), `{"version":"1.2.3"}`},
+		{get("/tokenizer_info"), `{"bos_token":"\u0001","eos_token":"\u0002","vocab_size":100,"model_max_length":512}`},
 		{post("/tokenize", `{"prompt":"AB"}`), `{"count":3,"max_model_len":512,"tokens":[1,65,66],"token_strs":null}`},
 		{post("/tokenize", `{"model":"tiny","prompt":"AB","add_special_tokens":false,"return_token_strs":true,"nobody_knows":1}`), `{"count":2,"max_model_len":512,"tokens":[65,66],"token_strs":["A","B"]}`},
 		{post("/tokenize", `{"prompt":"","add_special_tokens":false,"return_token_strs":true}`), `{"count":0,"max_model_len":512,"tokens":[],"token_strs":[]}`},
@@ -25,6 +26,9 @@ func TestTokenRoutes(t *testing.T) {
 		if res, body := conn.do(c.raw); res.StatusCode != 200 || body != c.want {
 			t.Errorf("%q: status %d, body %s, want %s", c.raw, res.StatusCode, body, c.want)
 		}
+	}
+	if _, body := serve(t, &fakeWorker{}).dial().do(get("/tokenizer_info")); !strings.HasPrefix(body, `{"bos_token":null,"eos_token":"\u0002"`) {
+		t.Errorf("without a token that begins a text: %s", body)
 	}
 	for more, generation := range map[string]bool{``: true, `,"add_generation_prompt":false,"add_special_tokens":false`: false} {
 		res, body := conn.do(post("/tokenize", `{"messages":[{"role":"developer","content":"x"}]`+more+`}`))

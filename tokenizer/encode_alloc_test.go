@@ -8,8 +8,14 @@ import "testing"
 // nor does streaming it back.
 func TestEncodeAllocs(t *testing.T) {
 	text := englishText()[:4096]
+	toks := map[string]*Tokenizer{}
+	for _, name := range []string{"bpe", "unigram", "json/gemma", "json/mistral", "json/phi3", "json/qwen2"} {
+		toks[name] = kindNamed(name).tokenizer(t)
+	}
 	for pre := range families {
-		tok := smol(t, pre)
+		toks[pre] = smol(t, pre)
+	}
+	for pre, tok := range toks {
 		dst := tok.Encode(nil, text)
 		if n := testing.AllocsPerRun(20, func() { dst = tok.Encode(dst[:0], text) }); n != 0 {
 			t.Errorf("%s: Encode makes %v allocations", pre, n)

@@ -1,6 +1,8 @@
 package tokenizer
 
 import (
+	"encoding/base64"
+	"strconv"
 	"sync"
 	"testing"
 	"unicode/utf8"
@@ -88,6 +90,88 @@ func FuzzLoad(f *testing.F) {
 			}
 			if string(raw) != text {
 				t.Fatalf("%q gives %q", text, raw)
+			}
+		}
+	})
+}
+
+// checkLoaded makes a tokenizer that a fuzzed file gave do its work.
+func checkLoaded(t *testing.T, tok *Tokenizer, text string) {
+	t.Helper()
+	plain := tok.Encode(nil, text)
+	for _, ids := range [][]int32{plain, tok.EncodeTemplate(nil, text)} {
+		for _, id := range ids {
+			if id < 0 || int(id) >= tok.VocabSize() {
+				t.Fatalf("%q gives token %d of %d", text, id, tok.VocabSize())
+			}
+		}
+		if s := tok.Decode(ids, true); !utf8.ValidString(s) {
+			t.Fatalf("%q is decoded as %q", text, s)
+		}
+	}
+	for _, id := range plain {
+		if tok.Special(id) && id != tok.unknown.id {
+			t.Fatalf("%q gives special token %d", text, id)
+		}
+	}
+}
+
+const fuzzText = " a\u2581b<s> <0x41> ab  \xff\u00e9e\u0301 1234 'll\n\n"
+
+// FuzzFromJSON: no tokenizer.json makes the loader or the tokenizer panic.
+func FuzzFromJSON(f *testing.F) {
+	const end = `"pre_tokenizer":null,"decoder":{"type":"Metaspace","replacement":"▁"},`
+	for _, file := range []string{
+		`{` + end + `"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"▁":3},"merges":["a b"],"unk_token":"a","fuse_unk":true}}`,
+		`{` + end + `"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":[["a","b"]]},"added_tokens":[{"id":3,"content":"<s>","special":true,"lstrip":true},{"id":1,"content":"b","normalized":true}]}`,
+		`{` + end + `"model":{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0],["a",-1],["▁a",-1.5],["ab",-2]]}}`,
+		`{"normalizer":{"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"▁"},{"type":"Strip","strip_left":true,"strip_right":true}]},` +
+			`"pre_tokenizer":{"type":"Metaspace","replacement":"▁","prepend_scheme":"first","split":true},"decoder":{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"▁"},"content":" "},{"type":"Strip","content":" ","start":1,"stop":0}]},` +
+			`"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"a","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[],"special_tokens":{}},"model":{"type":"BPE","vocab":{"a":0,"▁":1,"▁a":2},"merges":["▁ a"]},"added_tokens":[{"id":0,"content":"a"}]}`,
+		`{"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},{"type":"Split","pattern":{"String":"b"},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false}]},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{},"merges":[]}}`,
+	} {
+		f.Add([]byte(file), []byte(`{"bos_token":"<s>","add_bos_token":true,"eos_token":{"content":"a"}}`), fuzzText)
+	}
+	f.Fuzz(func(t *testing.T, file, config []byte, text string) {
+		if tok, err := FromJSON(file, nil); err == nil {
+			checkLoaded(t, tok, text)
+		}
+		if tok, err := FromJSON(file, config); err == nil {
+			checkLoaded(t, tok, text)
+		}
+	})
+}
+
+// FuzzFromSentencePiece: no tokenizer.model makes the loader or the tokenizer
+// panic.
+func FuzzFromSentencePiece(f *testing.F) {
+	piece := func(text string, kind byte, score byte) string {
+		return "\x0a" + string(rune(len(text)+9)) + "\x0a" + string(rune(len(text))) + text + "\x15\x00\x00\x80" + string(rune(score)) + "\x18" + string(rune(kind))
+	}
+	pieces := piece("<unk>", 2, 0) + piece("<s>", 3, 0) + piece("▁", 1, 64) + piece("a", 1, 64) + piece("b", 1, 63) + piece("ab", 1, 62) + piece("▁ab", 1, 61) + piece("\n\n", 4, 0)
+	for _, spec := range []string{"\x12\x02\x18\x02", "\x12\x02\x18\x01", "\x12\x02\x18\x02\x1a\x04\x18\x00\x20\x00", "\x12\x03\x98\x02\x01"} {
+		f.Add([]byte(pieces+spec), fuzzText)
+	}
+	f.Fuzz(func(t *testing.T, file []byte, text string) {
+		if tok, err := FromSentencePiece(file, SentenceOptions{AddBOS: true}); err == nil {
+			checkLoaded(t, tok, text)
+		}
+	})
+}
+
+// FuzzFromTiktoken: no file of ranks makes the loader or the tokenizer panic.
+func FuzzFromTiktoken(f *testing.F) {
+	var all string
+	for b := range 256 {
+		all += base64.StdEncoding.EncodeToString([]byte{byte(b)}) + " " + strconv.Itoa(b) + "\n"
+	}
+	f.Add(all+"YWI= 256\nYWJj 257\r\n", int32(300), fuzzText)
+	f.Add(all+"YWI= 300\n", int32(-1), fuzzText)
+	f.Fuzz(func(t *testing.T, file string, id int32, text string) {
+		for pattern := range tiktokenPatterns {
+			tok, err := FromTiktoken([]byte(file), TiktokenOptions{Pattern: pattern, Special: map[string]int32{"<s>": id}, BOS: "<s>"})
+			if err == nil {
+				checkLoaded(t, tok, text)
 			}
 		}
 	})

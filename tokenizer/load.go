@@ -14,6 +14,7 @@ const (
 	maxTokens     = 1 << 20 // the largest vocabulary in use has about 2^18
 	maxMerges     = 1 << 21
 	maxTokenBytes = 1 << 16 // of one token
+	maxHoles      = 1 << 16 // IDs without a token, where a file gives IDs
 )
 
 // GGUF keys (ggml-org/ggml, docs/gguf.md).

@@ -64,6 +64,7 @@ type jsonLoader struct {
 	file      jsonFile
 	config    jsonConfig
 	byteLevel bool // words are bytes, by the pre-tokenizer ByteLevel
+	unbyte    bool // the decoder has ByteFallback
 	begin     string
 	end       string // what TemplateProcessing puts around a text
 	identity  identity
@@ -103,13 +104,18 @@ func FromJSON(tokenizer, config []byte) (*Tokenizer, error) {
 	return l.t, nil
 }
 
-// vocabularyOf joins the tokens of the model and the added ones.
-func (l *jsonLoader) vocabularyOf(size int, each func(func(token string, id int64) error) error) (*vocabulary, error) {
+// vocabularyOf joins the tokens of the model, of which there are known with IDs
+// below size, and the added ones.
+func (l *jsonLoader) vocabularyOf(known, size int, each func(func(token string, id int64) error) error) (*vocabulary, error) {
+	known += len(l.file.Added)
 	for _, a := range l.file.Added {
 		size = max(size, int(min(a.ID, maxTokens))+1)
 	}
 	if size < 1 || size > maxTokens {
 		return nil, fmt.Errorf("%w: tokenizer.json has %d tokens, limits 1 and %d", ErrVocabulary, size, maxTokens)
+	}
+	if size > known+maxHoles {
+		return nil, fmt.Errorf("%w: tokenizer.json has %d tokens and IDs up to %d", ErrVocabulary, known, size-1)
 	}
 	v := &vocabulary{where: "model.vocab", tokens: make([]string, size), kinds: make([]tokenKind, size), model: make([]bool, size)}
 	err := each(func(token string, id int64) error {
@@ -164,6 +170,7 @@ func (l *jsonLoader) addedTokens(v *vocabulary) (err error) {
 			if token.text == "" || slices.ContainsFunc(inner, func(t addedToken) bool { return t.text == token.text }) {
 				return fmt.Errorf("%w: added_tokens: %q is not one token when normalised", ErrVocabulary, a.Content)
 			}
+			l.t.pieces[a.ID] = strings.ReplaceAll(token.text, spaceMark, " ")
 			inner = append(inner, token)
 		default:
 			added = append(added, token)
@@ -309,7 +316,7 @@ func (l *jsonLoader) bpe(m *jsonModel) error {
 	for _, id := range ids {
 		size = max(size, int(min(id, maxTokens))+1)
 	}
-	v, err := l.vocabularyOf(size, func(add func(string, int64) error) error {
+	v, err := l.vocabularyOf(len(ids), size, func(add func(string, int64) error) error {
 		for token, id := range ids {
 			if err := add(token, id); err != nil {
 				return err
@@ -364,6 +371,9 @@ func (l *jsonLoader) unknownRunes(m *jsonModel, ids map[string]int32) error {
 	if l.byteLevel {
 		return nil
 	}
+	if m.ByteFallback && !l.unbyte {
+		return fmt.Errorf("%w: model.byte_fallback = true, but decoder has no ByteFallback", ErrUnsupported)
+	}
 	if m.ByteFallback && !l.t.allBytes() {
 		return fmt.Errorf("%w: model.byte_fallback = true, but not every byte has a token", ErrVocabulary)
 	}
@@ -411,7 +421,7 @@ func (l *jsonLoader) unigram(m *jsonModel) error {
 		}
 		l.identity.scores = append(l.identity.scores, pieces[i].score)
 	}
-	v, err := l.vocabularyOf(len(pieces), func(add func(string, int64) error) error {
+	v, err := l.vocabularyOf(len(pieces), len(pieces), func(add func(string, int64) error) error {
 		for id, p := range pieces {
 			if err := add(p.token, int64(id)); err != nil {
 				return err

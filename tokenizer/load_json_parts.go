@@ -298,14 +298,14 @@ func (l *jsonLoader) template(name string, data jsontext.Value) error {
 
 // decoder reads how tokens become text.
 func (l *jsonLoader) decoder() error {
-	var bytes, spaces, fallback bool
+	var bytes, spaces bool
 	err := eachPart("decoder", l.file.Decoder, "decoders", func(name, kind string, data jsontext.Value) error {
 		switch kind {
 		case "ByteLevel":
 			bytes = true
 			return nil
 		case "ByteFallback":
-			fallback = true
+			l.unbyte = true
 			return nil
 		case "Fuse":
 			return nil
@@ -361,7 +361,7 @@ func (l *jsonLoader) decoder() error {
 	if err != nil {
 		return err
 	}
-	if bytes != l.byteLevel || spaces == l.byteLevel || fallback && l.byteLevel {
+	if bytes != l.byteLevel || spaces == l.byteLevel || l.unbyte && l.byteLevel {
 		return fmt.Errorf("%w: decoder does not undo pre_tokenizer: ByteLevel in one and not in the other, or no space for %q", ErrUnsupported, spaceMark)
 	}
 	return nil

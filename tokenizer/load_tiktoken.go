@@ -107,6 +107,9 @@ func (t *Tokenizer) loadRanks(pieces map[int32]string, special map[string]int32)
 		}
 		size = max(size, id+1)
 	}
+	if int(size) > len(pieces)+len(special)+maxHoles {
+		return fmt.Errorf("%w: %d tokens with IDs up to %d", ErrVocabulary, len(pieces)+len(special), size-1)
+	}
 	t.pieces = make([]string, size)
 	t.kinds = make([]tokenKind, size)
 	t.canonical = make([]uint32, size)

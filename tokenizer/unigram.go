@@ -27,17 +27,13 @@ type unigram struct {
 // are user-defined symbols: their scores make them win over all others.
 func newUnigram(pieces []string, ids []int32, scores []float64, free []bool, single bool) *unigram {
 	u := &unigram{keys: newTrie(pieces), ids: ids, scores: scores, single: single}
-	// As SentencePiece has it: the largest score, but not below the least
-	// positive float32.
-	least, most := math.Inf(1), float64(math.Float32frombits(0x00800000))
+	least := math.Inf(1)
 	for i, score := range scores {
-		if !free[i] {
-			least, most = min(least, score), max(most, score)
-		}
-	}
-	for i := range scores {
 		if free[i] {
-			scores[i] = float64(float32(len(pieces[i]))*float32(most)) - 0.1
+			// Measured in SentencePiece 0.2.3: a tenth for each byte after the first.
+			scores[i] = float64(float32(0.1 * float64(len(pieces[i])-1)))
+		} else {
+			least = min(least, score)
 		}
 	}
 	u.unknown = least - unknownPenalty
@@ -97,11 +93,7 @@ func (t *Tokenizer) segment(w *unigramScratch, dst []int32, word string) []int32
 			}
 		}
 		if !whole {
-			score := u.unknown + base
-			if u.single {
-				score = float64(float32(score))
-			}
-			u.reach(&w.best[at+n], score, at, -1)
+			u.reach(&w.best[at+n], u.unknown+base, at, -1)
 		}
 		at += n
 	}
@@ -110,11 +102,11 @@ func (t *Tokenizer) segment(w *unigramScratch, dst []int32, word string) []int32
 
 // reach notes a way to b if it is better than those before.
 func (u *unigram) reach(b *reached, score float64, from int, key int32) {
-	if b.from >= 0 && score <= b.score {
-		return
-	}
 	if u.single {
 		score = float64(float32(score))
+	}
+	if b.from >= 0 && score <= b.score {
+		return
 	}
 	*b = reached{score: score, from: int32(from), key: key}
 }

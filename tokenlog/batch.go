@@ -26,9 +26,7 @@ func (b *batch) room(n, records int) bool {
 }
 
 // total returns the bytes that the batch has on the disk.
-func (b *batch) total() int {
-	return (b.used + len(b.directory) + footerSize + pageSize - 1) &^ (pageSize - 1)
-}
+func (b *batch) total() int { return int(batchTotal(uint64(b.used), uint64(b.count))) }
 
 func (b *batch) end() LSN { return b.lsn + LSN(b.total()) }
 

@@ -75,7 +75,7 @@ func parseSegmentHeader(b []byte) (h segmentHeader, ok bool) {
 
 // sound says whether the sizes in a header make sense.
 func (h *segmentHeader) sound() bool {
-	return h.first >= firstLSN && h.first%pageSize == 0 && h.size%pageSize == 0 && h.size >= 3*pageSize && h.size <= maxSegment
+	return h.first >= firstLSN && h.first%pageSize == 0 && h.free <= h.first && h.size%pageSize == 0 && h.size >= 3*pageSize && h.size <= maxSegment
 }
 
 // appendDigest appends the 16-byte digest of what is covered.
@@ -113,12 +113,12 @@ func (h *batchHeader) put(b []byte) {
 	le.PutUint32(b[32:], h.total)
 	le.PutUint32(b[36:], h.length)
 	le.PutUint32(b[40:], h.count)
-	le.PutUint32(b[44:], flag[uint32](h.closing, 1))
+	le.PutUint32(b[44:], bit[uint32](h.closing, 1))
 }
 
-func flag[T uint8 | uint32](set bool, bit T) T {
+func bit[T uint8 | uint32](set bool, value T) T {
 	if set {
-		return bit
+		return value
 	}
 	return 0
 }
@@ -131,8 +131,14 @@ func parseBatchHeader(b []byte, salt uint64, lsn LSN) (h batchHeader, ok bool) {
 		lsn: LSN(le.Uint64(b[8:])), salt: le.Uint64(b[16:]), free: LSN(le.Uint64(b[24:])),
 		total: le.Uint32(b[32:]), length: le.Uint32(b[36:]), count: le.Uint32(b[40:]), closing: le.Uint32(b[44:])&1 != 0,
 	}
-	return h, string(b[:8]) == batchMagic && h.lsn == lsn && h.salt == salt && h.total%pageSize == 0 &&
-		h.length >= batchSize && uint64(h.length)+uint64(h.count)*entrySize+footerSize <= uint64(h.total)
+	return h, string(b[:8]) == batchMagic && h.lsn == lsn && h.salt == salt && h.free <= lsn && h.length >= batchSize &&
+		uint64(h.total) == batchTotal(uint64(h.length), uint64(h.count))
+}
+
+// batchTotal returns the bytes of a batch with length bytes of header and records:
+// as few pages as will do.
+func batchTotal(length, count uint64) uint64 {
+	return (length + count*entrySize + footerSize + pageSize - 1) &^ (pageSize - 1)
 }
 
 // seal completes a batch: header in front; behind the records the zeros, the

@@ -91,7 +91,8 @@ type Log struct {
 	failures uint64
 	ready    int   // spare segments
 	spareErr error // why there are too few
-	due      bool  // it is time to try again
+	due      bool  // it is time to try a batch again
+	choreDue bool  // and a chore
 	timer    *time.Timer
 	waiters  []waiter
 	closing  bool
@@ -177,7 +178,7 @@ func (l *Log) append(id Owner, kind Kind, flags uint8, payload []byte) (LSN, err
 func header(id Owner, o owner, kind Kind) recordHeader {
 	return recordHeader{
 		owner: id, link: o.link, prev: o.last, seq: o.seq + 1,
-		typ: kind.Type, version: kind.Version, flags: flag[uint8](kind.Skippable, flagSkippable),
+		typ: kind.Type, version: kind.Version, flags: bit[uint8](kind.Skippable, flagSkippable),
 	}
 }
 

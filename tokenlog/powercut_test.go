@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -43,7 +44,7 @@ func TestPowerCuts(t *testing.T) {
 			w.dir, w.under = dir+"/log", vfs.OS{}
 			w.life()
 		} else {
-			for range 4 {
+			for lives := 4; lives > 0 && !t.Failed(); lives-- {
 				w.life()
 			}
 		}
@@ -107,8 +108,9 @@ type item struct {
 }
 
 type event struct {
-	lsn   LSN
-	state uint64
+	lsn             LSN
+	state           uint64
+	born, forgotten int // it may be on the disk after an operation behind born, up to forgotten
 }
 
 type ack struct {
@@ -156,21 +158,28 @@ func (w *world) set(owner Owner, items []item, lsn LSN) {
 		w.owners[owner] = items
 		w.state ^= digest(owner, items)
 	}
-	w.events = append(w.events, event{lsn, w.state})
+	w.events = append(w.events, event{lsn, w.state, w.disk.Ops(), math.MaxInt})
 }
 
-// stateAt returns the model's digest when the log ended at end.
-func (w *world) stateAt(end LSN) uint64 {
-	n, _ := slices.BinarySearchFunc(w.events, end, func(e event, end LSN) int {
-		if e.lsn < end {
-			return -1
+// stateAt returns the model's digest of a log that a cut after operation op left
+// with this end.
+func (w *world) stateAt(end LSN, op int) uint64 {
+	for i := len(w.events) - 1; i >= 0; i-- {
+		if e := &w.events[i]; e.lsn < end && e.born < op && op <= e.forgotten {
+			return e.state
 		}
-		return 1
-	})
-	if n == 0 {
-		return 0
 	}
-	return w.events[n-1].state
+	return 0
+}
+
+// forget takes back what a process had appended and the next one did not find. Cuts
+// in the past may still show it.
+func (w *world) forget(end LSN) {
+	for i := range w.events {
+		if e := &w.events[i]; e.lsn >= end {
+			e.forgotten = min(e.forgotten, w.disk.Ops())
+		}
+	}
 }
 
 func (w *world) notify() {
@@ -225,7 +234,7 @@ func (w *world) life() {
 	ops := w.disk.Ops()
 	for range 100 {
 		op := w.rng.IntN(ops + 1)
-		w.check(w.crash(op), w.acknowledged(op), fmt.Sprintf("after operation %d of %d", op, ops))
+		w.check(w.crash(op), op, fmt.Sprintf("after operation %d of %d", op, ops))
 		w.cuts++
 	}
 	op := w.rng.IntN(ops + 1)
@@ -233,6 +242,10 @@ func (w *world) life() {
 	w.segments += int(w.l.w.number)
 	w.stop()
 	w.disk, w.floor = w.crash(op), floor
+	w.events = slices.DeleteFunc(w.events, func(e event) bool { return e.born >= op || e.forgotten < op })
+	for i := range w.events {
+		w.events[i].born, w.events[i].forgotten = -1, math.MaxInt
+	}
 }
 
 func (w *world) crash(op int) *vfstest.Disk {
@@ -247,11 +260,10 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.verify(l, &found, w.acknowledged(w.disk.Ops()), "at the start")
-	end := l.fill.lsn
+	w.verify(l, &found, w.disk.Ops(), "at the start")
+	w.forget(l.fill.lsn)
 	w.owners = found.owners
 	w.state = found.state()
-	w.events = slices.DeleteFunc(w.events, func(e event) bool { return e.lsn >= end })
 	w.l = l
 }
 
@@ -265,24 +277,24 @@ func (w *world) stop() {
 }
 
 // check opens a wreck and compares it with the model.
-func (w *world) check(disk *vfstest.Disk, acked LSN, when string) {
+func (w *world) check(disk *vfstest.Disk, op int, when string) {
 	found := replayed{}
 	l, err := open(disk, w.dir, w.opts, found.record)
 	if err != nil {
 		w.t.Errorf("%s: %v", when, err)
 		return
 	}
-	w.verify(l, &found, acked, when)
+	w.verify(l, &found, op, when)
 	l.abandon()
 	l.release()
 }
 
-func (w *world) verify(l *Log, found *replayed, acked LSN, when string) {
-	end := l.fill.lsn
+func (w *world) verify(l *Log, found *replayed, op int, when string) {
+	end, acked := l.fill.lsn, w.acknowledged(op)
 	if end < acked {
 		w.t.Errorf("%s: the log ends at %d, %d was acknowledged", when, end, acked)
 	}
-	if got, want := found.state(), w.stateAt(end); got != want {
+	if got, want := found.state(), w.stateAt(end, op); got != want {
 		w.t.Errorf("%s: the log ends at %d with other records than it had there", when, end)
 	}
 	if r := l.Recovery(); len(r.Damage) != 0 || len(r.Owners) != 0 {
@@ -335,7 +347,7 @@ func (w *world) step() {
 	case n < 38:
 		w.restart()
 	default:
-		w.l.due = true // time passes
+		w.l.due, w.l.choreDue = true, true // time passes
 	}
 	if w.rng.IntN(12) == 0 {
 		w.kill()

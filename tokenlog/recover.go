@@ -3,10 +3,9 @@ package tokenlog
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
-
-	"github.com/holdfast-run/holdfast/internal/vfs"
 )
 
 // Recovery is what Open found.
@@ -40,6 +39,7 @@ type recovery struct {
 	lastLSN LSN
 	closed  bool // and it marks that the log was closed
 	buf     []byte
+	unread  []unread // pages that the last load could not read, ascending
 }
 
 // run finds the segments that matter and replays them.
@@ -115,6 +115,9 @@ func (r *recovery) newest(segments []*segment) ([]*segment, error) {
 			}
 			r.last, r.lastLSN, r.closed = data[start:at], h.lsn, h.closing
 		}
+		if err := r.endIsKnown(s, data); err != nil {
+			return nil, err
+		}
 		if s.end != 0 {
 			r.last = slices.Clone(r.last)
 			r.end = s.end
@@ -123,6 +126,24 @@ func (r *recovery) newest(segments []*segment) ([]*segment, error) {
 		s.close()
 	}
 	return nil, nil
+}
+
+// endIsKnown says why the end of the log is not: what may be its last batch cannot
+// be read. To go on would be to forget it.
+func (r *recovery) endIsKnown(s *segment, data []byte) error {
+	at := int(max(s.end, s.first) - s.first)
+	behind := at + pageSize
+	if at+pageSize <= len(data) {
+		if h, ok := parseBatchHeader(data[at:], s.salt, s.first+LSN(at)); ok {
+			behind = at + int(h.total)
+		}
+	}
+	for _, u := range r.unread {
+		if u.at >= at && u.at < behind {
+			return fmt.Errorf("%s: the end of the log cannot be read; copy the folder to a disk that works: %w", s.name, u.err)
+		}
+	}
+	return nil
 }
 
 // living returns the segments that are not durably free, each with the end that the
@@ -148,7 +169,8 @@ func (r *recovery) living(segments []*segment) []*segment {
 }
 
 // load reads the batches of a segment, all between the header and its copy. Pages
-// that cannot be read are zeros. The bytes are valid until the next load.
+// that cannot be read, after a second try, are zeros and counted. The bytes are
+// valid until the next load.
 func (r *recovery) load(s *segment) (data []byte, err error) {
 	if s.file == nil {
 		if s.file, err = r.l.fs.Open(r.l.path(s.name), 0); err != nil {
@@ -160,22 +182,32 @@ func (r *recovery) load(s *segment) (data []byte, err error) {
 		r.buf = make([]byte, n)
 	}
 	data = r.buf[:n]
+	r.unread = r.unread[:0]
 	for at := 0; at < n; at += sliceBytes {
-		r.read(s.file, data[at:min(n, at+sliceBytes)], pageSize+int64(at))
+		piece := data[at:min(n, at+sliceBytes)]
+		if readFull(s.file, piece, pageSize+int64(at)) != nil {
+			r.byPage(s, piece, at)
+		}
 	}
 	return data, nil
 }
 
-// read reads a slice; where that fails, page by page.
-func (r *recovery) read(f vfs.File, p []byte, off int64) {
-	if readFull(f, p, off) == nil {
-		return
-	}
-	for i := 0; i < len(p); i += pageSize {
-		if readFull(f, p[i:i+pageSize], off+int64(i)) != nil {
-			clear(p[i : i+pageSize])
+// byPage reads a piece of a segment again, page by page.
+func (r *recovery) byPage(s *segment, piece []byte, at int) {
+	for ; len(piece) > 0; piece, at = piece[pageSize:], at+pageSize {
+		if err := readFull(s.file, piece[:pageSize], pageSize+int64(at)); err != nil {
+			clear(piece[:pageSize])
+			if !errors.Is(err, io.EOF) { // there is no page: the file was cut short
+				r.unread = append(r.unread, unread{at, err})
+			}
 		}
 	}
+}
+
+// unread is a page that cannot be read.
+type unread struct {
+	at  int // behind the segment's first batch
+	err error
 }
 
 // readFull reads all of p: a file that is shorter is a damaged one.
@@ -184,7 +216,7 @@ func readFull(f io.ReaderAt, p []byte, off int64) error {
 	if n == len(p) {
 		return nil
 	}
-	return errors.Join(err, io.ErrUnexpectedEOF)
+	return cmp.Or(err, io.ErrUnexpectedEOF)
 }
 
 // nextBatch returns the first good batch in data at or behind a page boundary, and

@@ -56,7 +56,7 @@ func (l *Log) chore() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.spareErr = err; err != nil {
-		l.failures++
+		l.failures, l.choreDue = l.failures+1, false
 		l.retryLater()
 	}
 }
@@ -164,8 +164,10 @@ func (l *Log) recycle(free []*segment) {
 func (l *Log) setSpares(names []string) {
 	l.w.spares = names
 	l.mu.Lock()
-	l.ready = len(names)
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	if l.ready = len(names); l.ready >= spares {
+		l.spareErr = nil
+	}
 }
 
 // shrink gives back a piece of a file that is no use, and in the end the file.

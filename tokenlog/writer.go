@@ -79,8 +79,8 @@ func (l *Log) pick() work {
 		return commit
 	case l.closing:
 		return stop
-	case l.choresLeft() && (l.spareErr == nil || l.due):
-		l.due = false
+	case l.choresLeft() && (l.spareErr == nil || l.choreDue):
+		l.choreDue = false
 		return chore
 	}
 	return idle
@@ -242,7 +242,7 @@ func (l *Log) retire() (retired []*segment) {
 // fail says that nothing can be made durable now, and sets the time of the next try.
 func (l *Log) fail(err error) {
 	l.mu.Lock()
-	l.failed = err
+	l.failed, l.due = err, false
 	l.retryLater()
 	l.answer(&NotDurableError{err})
 	l.mu.Unlock()
@@ -254,11 +254,10 @@ func (l *Log) retryLater() {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
-	l.due = false
 	l.timer = time.AfterFunc(l.options.RetryEvery, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.due = true
+		l.due, l.choreDue = true, true
 		l.wake.Signal()
 	})
 }

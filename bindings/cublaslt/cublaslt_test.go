@@ -31,7 +31,7 @@ func recorded(t *testing.T) *Library {
 		if strings.HasSuffix(f.Symbol, "Create") {
 			fake.Respond[f.Symbol] = func(args []uintptr) {
 				next++
-				fakelib.Write(args[0], next)
+				dynload.Poke(args[0], next)
 			}
 		}
 	}
@@ -71,7 +71,7 @@ func TestMatmul(t *testing.T) {
 	type set struct{ attribute, value, bytes uint64 }
 	var sets []set
 	attribute := func(args []uintptr) {
-		sets = append(sets, set{uint64(uint32(args[1])), uint64(fakelib.Read[uint32](args[2])), uint64(args[3])})
+		sets = append(sets, set{uint64(uint32(args[1])), uint64(dynload.Peek[uint32](args[2])), uint64(args[3])})
 	}
 	fake.Respond["cublasLtMatmulDescSetAttribute"] = attribute
 	fake.Respond["cublasLtMatmulPreferenceSetAttribute"] = attribute
@@ -98,8 +98,8 @@ func TestMatmul(t *testing.T) {
 		if !slices.Equal(args[:8], []uintptr{77, desc, a, b, d, d, pref, 1}) {
 			t.Errorf("the heuristic was asked with %#x", args)
 		}
-		fakelib.Write(args[8], heuristicResult{Algorithm: Algorithm{[8]uint64{1, 2, 3, 4, 5, 6, 7, 8}, 1 << 33}})
-		fakelib.Write(args[9], int32(1))
+		dynload.Poke(args[8], heuristicResult{Algorithm: Algorithm{[8]uint64{1, 2, 3, 4, 5, 6, 7, 8}, 1 << 33}})
+		dynload.Poke(args[9], int32(1))
 	}
 	algo, err := m.Heuristic(77, Limits{WorkspaceBytes: 32 << 20, AlignBytes: 16})
 	if err != nil || *algo != (Algorithm{[8]uint64{1, 2, 3, 4, 5, 6, 7, 8}, 1 << 33}) {
@@ -113,11 +113,11 @@ func TestMatmul(t *testing.T) {
 	}
 
 	fake.Respond["cublasLtMatmul"] = func(args []uintptr) {
-		alpha, beta := math.Float32frombits(fakelib.Read[uint32](args[2])), math.Float32frombits(fakelib.Read[uint32](args[7]))
+		alpha, beta := math.Float32frombits(dynload.Peek[uint32](args[2])), math.Float32frombits(dynload.Peek[uint32](args[7]))
 		if alpha != 1.5 || beta != -2 {
 			t.Errorf("alpha %v, beta %v", alpha, beta)
 		}
-		if got := fakelib.Read[[8]uint64](args[12]); got != algo.Data {
+		if got := dynload.Peek[[8]uint64](args[12]); got != algo.Data {
 			t.Errorf("the algorithm is %v", got)
 		}
 		args[2], args[7], args[12] = 0, 0, 0

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/holdfast-run/holdfast/bindings/dynload"
 	"github.com/holdfast-run/holdfast/bindings/internal/fakelib"
 )
 
@@ -18,7 +19,7 @@ var fake = fakelib.New(funcs)
 func recorded(t *testing.T) *Driver {
 	t.Helper()
 	fake.Reset()
-	fake.Respond["cuDriverGetVersion"] = func(args []uintptr) { fakelib.Write(args[0], int32(13000)) }
+	fake.Respond["cuDriverGetVersion"] = func(args []uintptr) { dynload.Poke(args[0], int32(13000)) }
 	d, err := New(fake.Symbols)
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +35,7 @@ func fail(code Code, name string) {
 	fake.Results["cuGetErrorName"] = 0
 	fake.Respond["cuGetErrorName"] = func(args []uintptr) {
 		if Code(args[0]) == code {
-			fakelib.Write(args[1], text)
+			dynload.Poke(args[1], text)
 		}
 	}
 }
@@ -185,19 +186,19 @@ func TestPackedLaunch(t *testing.T) {
 	d := recorded(t)
 	params := []byte{1, 2, 3, 4, 5, 6, 7, 8, 9}
 	extra := func(address uintptr) {
-		a := fakelib.Read[[5]uint64](address)
-		if a[0] != 1 || a[2] != 2 || a[4] != 0 || fakelib.Read[uint64](uintptr(a[3])) != 9 {
+		a := dynload.Peek[[5]uint64](address)
+		if a[0] != 1 || a[2] != 2 || a[4] != 0 || dynload.Peek[uint64](uintptr(a[3])) != 9 {
 			t.Errorf("the array of parameters is %v", a)
 		}
-		if got := fakelib.Read[[9]byte](uintptr(a[1])); string(got[:]) != string(params) {
+		if got := dynload.Peek[[9]byte](uintptr(a[1])); string(got[:]) != string(params) {
 			t.Errorf("the parameters are %v", got)
 		}
 	}
 	fake.Respond["cuLaunchKernel"] = func(args []uintptr) { extra(args[10]) }
 	fake.Respond["cuLaunchKernelEx"] = func(args []uintptr) {
 		extra(args[3])
-		c := fakelib.Read[launchConfig](args[0])
-		a := fakelib.Read[launchAttribute](c.Attributes)
+		c := dynload.Peek[launchConfig](args[0])
+		a := dynload.Peek[launchAttribute](c.Attributes)
 		if c.NumAttributes != 1 || a.ID != programmaticStreamSerialization || a.Value != [8]uint64{1} {
 			t.Errorf("the attributes are %+v of %+v", a, c)
 		}
@@ -219,10 +220,10 @@ func TestPackedLaunch(t *testing.T) {
 func TestExchangeCaptureMode(t *testing.T) {
 	d := recorded(t)
 	fake.Respond["cuThreadExchangeStreamCaptureMode"] = func(args []uintptr) {
-		if mode := fakelib.Read[CaptureMode](args[0]); mode != CaptureRelaxed {
+		if mode := dynload.Peek[CaptureMode](args[0]); mode != CaptureRelaxed {
 			t.Errorf("the new mode is %d", mode)
 		}
-		fakelib.Write(args[0], CaptureThreadLocal)
+		dynload.Poke(args[0], CaptureThreadLocal)
 	}
 	if old, err := d.ThreadExchangeStreamCaptureMode(CaptureRelaxed); old != CaptureThreadLocal || err != nil {
 		t.Error(old, err)
@@ -233,14 +234,14 @@ func TestMemcpyBatch(t *testing.T) {
 	d := recorded(t)
 	dsts, srcs, sizes := []DevicePtr{10, 20, 30}, []DevicePtr{40, 50, 60}, []uint64{7, 8, 9}
 	fake.Respond["cuMemcpyBatchAsync_v2"] = func(args []uintptr) {
-		if fakelib.Read[[3]DevicePtr](args[0]) != [3]DevicePtr(dsts) || fakelib.Read[[3]DevicePtr](args[1]) != [3]DevicePtr(srcs) ||
-			fakelib.Read[[3]uint64](args[2]) != [3]uint64(sizes) {
+		if dynload.Peek[[3]DevicePtr](args[0]) != [3]DevicePtr(dsts) || dynload.Peek[[3]DevicePtr](args[1]) != [3]DevicePtr(srcs) ||
+			dynload.Peek[[3]uint64](args[2]) != [3]uint64(sizes) {
 			t.Error("the arrays are not those given")
 		}
-		if a := fakelib.Read[copyAttributes](args[4]); a != (copyAttributes{SrcAccessOrder: 3, Flags: 1}) {
+		if a := dynload.Peek[copyAttributes](args[4]); a != (copyAttributes{SrcAccessOrder: 3, Flags: 1}) {
 			t.Errorf("the attributes are %+v", a)
 		}
-		if first := fakelib.Read[uint64](args[5]); first != 0 {
+		if first := dynload.Peek[uint64](args[5]); first != 0 {
 			t.Errorf("the attributes hold from copy %d", first)
 		}
 	}
@@ -273,14 +274,14 @@ func TestModuleLoadPTXError(t *testing.T) {
 	d := recorded(t)
 	fail(InvalidPTX, "CUDA_ERROR_INVALID_PTX")
 	fake.Respond["cuModuleLoadDataEx"] = func(args []uintptr) {
-		if fakelib.Read[[2]uint32](args[3]) != [2]uint32{5, 6} {
+		if dynload.Peek[[2]uint32](args[3]) != [2]uint32{5, 6} {
 			t.Error("the options are not the error log")
 		}
-		values := fakelib.Read[[2]uintptr](args[4])
+		values := dynload.Peek[[2]uintptr](args[4])
 		if values[1] != maxJITLog {
 			t.Errorf("the log has %d bytes", values[1])
 		}
-		fakelib.Write(values[0], [24]byte([]byte("ptxas: line 3: unknown\n\x00")))
+		dynload.Poke(values[0], [24]byte([]byte("ptxas: line 3: unknown\n\x00")))
 	}
 	_, err := d.ModuleLoadPTX([]byte(".version"))
 	if !errors.Is(err, InvalidPTX) || !strings.HasSuffix(err.Error(), "ptxas: line 3: unknown") {
@@ -293,9 +294,9 @@ func TestGraphGetNodes(t *testing.T) {
 	count := uint64(2)
 	fake.Respond["cuGraphGetNodes"] = func(args []uintptr) {
 		if args[1] != 0 {
-			fakelib.Write(args[1], [2]GraphNode{11, 22})
+			dynload.Poke(args[1], [2]GraphNode{11, 22})
 		}
-		fakelib.Write(args[2], count)
+		dynload.Poke(args[2], count)
 	}
 	if nodes, err := d.GraphGetNodes(5); err != nil || fmt.Sprint(nodes) != "[11 22]" {
 		t.Error(nodes, err)

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/bindings/dynload"
-	"github.com/holdfast-run/holdfast/bindings/internal/fakelib"
 )
 
 func TestOpenWithoutDriver(t *testing.T) {
@@ -56,7 +55,7 @@ func TestOpenHere(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	recorded(t)
-	fake.Respond["cuDriverGetVersion"] = func(args []uintptr) { fakelib.Write(args[0], int32(11080)) }
+	fake.Respond["cuDriverGetVersion"] = func(args []uintptr) { dynload.Poke(args[0], int32(11080)) }
 	_, err := New(fake.Symbols)
 	if !errors.Is(err, ErrNoDriver) || !strings.Contains(err.Error(), "CUDA 11.8, 12.0 is the least") {
 		t.Error(err)
@@ -124,15 +123,15 @@ func TestDeviceInfo(t *testing.T) {
 	text := func(s string) func([]uintptr) {
 		return func(args []uintptr) {
 			for i := range len(s) {
-				fakelib.Write(args[0]+uintptr(i), s[i])
+				dynload.Poke(args[0]+uintptr(i), s[i])
 			}
 		}
 	}
-	fake.Respond["cuDeviceGet"] = func(args []uintptr) { fakelib.Write(args[0], int32(args[1])+40) }
+	fake.Respond["cuDeviceGet"] = func(args []uintptr) { dynload.Poke(args[0], int32(args[1])+40) }
 	fake.Respond["cuDeviceGetName"] = text("NVIDIA H100\x00")
 	fake.Respond["cuDeviceGetPCIBusId"] = text("0000:1b:00.0\x00")
-	fake.Respond["cuDeviceTotalMem_v2"] = func(args []uintptr) { fakelib.Write(args[0], uint64(80<<30)) }
-	fake.Respond["cuDeviceGetAttribute"] = func(args []uintptr) { fakelib.Write(args[0], int32(args[1])*10) }
+	fake.Respond["cuDeviceTotalMem_v2"] = func(args []uintptr) { dynload.Poke(args[0], uint64(80<<30)) }
+	fake.Respond["cuDeviceGetAttribute"] = func(args []uintptr) { dynload.Poke(args[0], int32(args[1])*10) }
 	info, err := d.DeviceInfo(2)
 	if err != nil {
 		t.Fatal(err)
@@ -161,11 +160,11 @@ var (
 		if flags != 0 {
 			return uintptr(InvalidValue)
 		}
-		fakelib.Write(out, address)
+		dynload.Poke(out, address)
 		return 0
 	})
 	fakeVersion = dynload.NewCallback(func(out uintptr) uintptr {
-		fakelib.Write(out, procAddress.version)
+		dynload.Poke(out, procAddress.version)
 		return 0
 	})
 )

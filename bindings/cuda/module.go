@@ -52,8 +52,8 @@ func (d *Driver) ModuleLoadPTX(ptx []byte) (Module, error) {
 	options[0], options[1] = jitErrorLogBuffer, jitErrorLogBytes
 	c.SetWord(wordValues, uint64(c.Bytes(log)))
 	c.SetWord(wordValues+1, uint64(len(log)))
-	text := append(bytes.TrimRight(bytes.Clone(ptx), "\x00"), 0)
-	err := d.do(c, fnModuleLoadDataEx, c.Out(0), c.Bytes(text), 2, c.At(wordOptions), c.At(wordValues))
+	text := string(bytes.TrimRight(ptx, "\x00"))
+	err := d.do(c, fnModuleLoadDataEx, c.Out(0), c.String(text), 2, c.At(wordOptions), c.At(wordValues))
 	if err != nil {
 		said, _, _ := bytes.Cut(log, []byte{0})
 		if len(said) > 0 {

@@ -166,8 +166,8 @@ func TestNewRefuses(t *testing.T) {
 	fake.Reset()
 	version := int32(12)
 	fake.Respond["nvrtcVersion"] = func(args []uintptr) {
-		fakelib.Write(args[0], version)
-		fakelib.Write(args[1], int32(8))
+		dynload.Poke(args[0], version)
+		dynload.Poke(args[1], int32(8))
 	}
 	if c, err := New(fake.Symbols); err != nil || c.Major != 12 || c.Minor != 8 {
 		t.Error(err)
@@ -187,18 +187,18 @@ func TestNewRefuses(t *testing.T) {
 // TestFailures: whatever call fails, the error names it and the program is freed.
 func TestFailures(t *testing.T) {
 	fake.Reset()
-	fake.Respond["nvrtcVersion"] = func(args []uintptr) { fakelib.Write(args[0], int32(13)) }
+	fake.Respond["nvrtcVersion"] = func(args []uintptr) { dynload.Poke(args[0], int32(13)) }
 	c, err := New(fake.Symbols)
 	if err != nil {
 		t.Fatal(err)
 	}
 	fake.Results["nvrtcGetErrorString"] = fakelib.CString("NVRTC_ERROR_OUT_OF_MEMORY")
-	fake.Respond["nvrtcCreateProgram"] = func(args []uintptr) { fakelib.Write(args[0], uint64(0x7f00_0000_0001)) }
+	fake.Respond["nvrtcCreateProgram"] = func(args []uintptr) { dynload.Poke(args[0], uint64(0x7f00_0000_0001)) }
 	for _, size := range []string{"nvrtcGetProgramLogSize", "nvrtcGetPTXSize", "nvrtcGetCUBINSize"} {
-		fake.Respond[size] = func(args []uintptr) { fakelib.Write(args[1], uint64(1)) }
+		fake.Respond[size] = func(args []uintptr) { dynload.Poke(args[1], uint64(1)) }
 	}
 	var freed uint64
-	fake.Respond["nvrtcDestroyProgram"] = func(args []uintptr) { freed = fakelib.Read[uint64](args[0]) }
+	fake.Respond["nvrtcDestroyProgram"] = func(args []uintptr) { freed = dynload.Peek[uint64](args[0]) }
 	for _, f := range funcs[fnCreateProgram:] {
 		if f.Symbol == "nvrtcDestroyProgram" {
 			continue

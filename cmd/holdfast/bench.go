@@ -19,6 +19,15 @@ type benchCmd struct {
 	Serve benchServeCmd `cmd:"" help:"Offer a load to a server and measure what its clients feel."`
 }
 
+// Help is shown by 'holdfast bench --help'.
+func (benchCmd) Help() string {
+	return `Measures a model in this process, or a server with all that lies between it and its clients. Without the name of either it is the first, and takes its flags.
+
+Examples:
+  holdfast bench --model m.gguf --threads 2
+  holdfast bench serve --concurrency 32 --requests 256`
+}
+
 type benchLocalCmd struct {
 	modelFlags
 	Prefill int    `default:"512" placeholder:"N" help:"Tokens of the prompt. Default ${default}."`

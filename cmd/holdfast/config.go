@@ -19,7 +19,7 @@ import (
 // the pen does not pass for a default.
 type configFile struct {
 	path   string
-	values map[string]string // by flag
+	values map[string]any // by flag: a string, or a []any of strings
 }
 
 const maxConfigBytes = 1 << 20
@@ -38,7 +38,7 @@ func readConfig(path string, flags []*kong.Flag) (*configFile, error) {
 	if len(data) > maxConfigBytes {
 		return nil, fmt.Errorf("config: %s: more than %s", path, bytesText(maxConfigBytes))
 	}
-	c := &configFile{path: path, values: map[string]string{}}
+	c := &configFile{path: path, values: map[string]any{}}
 	known := map[string]*kong.Flag{}
 	for _, f := range flags {
 		if f.Name != "help" && f.Name != "config" {
@@ -82,20 +82,17 @@ func (c *configFile) read(d *jsontext.Decoder, data []byte, known map[string]*ko
 		if flag == nil {
 			return at, unknownKey(name, known)
 		}
-		value, err := d.ReadToken()
-		if err != nil {
+		value, err := readValue(d, flag.IsSlice())
+		if err != nil && !errors.Is(err, errKind) {
 			return syntax(err)
 		}
-		switch value.Kind() {
-		case '"', '0', 't', 'f':
-		default:
-			return line(), fmt.Errorf("%q: a string, a number, true or false is wanted", name)
+		if err == nil {
+			err = flag.Parse(kong.Scan().PushTyped(value, kong.FlagValueToken), reflect.New(flag.Target.Type()).Elem())
 		}
-		text := value.String()
-		if err := flag.Parse(token2scan(text), reflect.New(flag.Target.Type()).Elem()); err != nil {
+		if err != nil {
 			return line(), fmt.Errorf("%q: %w", name, err)
 		}
-		c.values[name] = text
+		c.values[name] = value
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return syntax(err)
@@ -106,13 +103,38 @@ func (c *configFile) read(d *jsontext.Decoder, data []byte, known map[string]*ko
 	return 0, nil
 }
 
-func token2scan(text string) *kong.Scanner {
-	return kong.ScanFromTokens(kong.Token{Type: kong.FlagValueToken, Value: text})
+var errKind = errors.New("a string, a number, true or false is wanted, or a list of them for a flag that may be given more than once")
+
+// readValue reads a flag's value as text, or a list of such.
+func readValue(d *jsontext.Decoder, list bool) (any, error) {
+	token, err := d.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch token.Kind() {
+	case '"', '0', 't', 'f':
+		return token.String(), nil
+	case '[':
+		if !list {
+			return nil, errKind
+		}
+		all := []any{}
+		for d.PeekKind() != ']' {
+			one, err := readValue(d, false)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, one)
+		}
+		_, err := d.ReadToken()
+		return all, err
+	}
+	return nil, errKind
 }
 
 // unknownKey names the flag that was probably meant.
 func unknownKey(name string, known map[string]*kong.Flag) error {
-	best, least := "", 1+len(name)/3
+	best, least := "", 2+len(name)/3
 	for k := range known {
 		if d := distance(strings.ReplaceAll(name, "_", "-"), k); d < least || d == least && k < best {
 			best, least = k, d
@@ -156,10 +178,7 @@ func (c *configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (an
 			return nil, nil
 		}
 	}
-	if text, ok := c.values[flag.Name]; ok {
-		return text, nil
-	}
-	return nil, nil
+	return c.values[flag.Name], nil // nil if the file does not say
 }
 
 // BeforeResolve is called by the flag parser once it knows --config.

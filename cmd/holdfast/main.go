@@ -33,13 +33,14 @@ Exit codes: 0 done; 1 failed, with one line on stderr that says what, where and 
 
 // cli is the command line.
 type cli struct {
-	Serve    serveCmd    `cmd:"" help:"Serve a model over HTTP, as OpenAI's clients expect it."`
-	Run      runCmd      `cmd:"" help:"Talk to a model in the terminal, or have one prompt answered."`
-	Pull     pullCmd     `cmd:"" help:"Fetch a model's file from a hub, resumed and checked."`
-	Tokenize tokenizeCmd `cmd:"" help:"Turn text into token IDs."`
-	Bench    benchCmd    `cmd:"" help:"Measure the speed of a model on this machine."`
-	Doctor   doctorCmd   `cmd:"" help:"Say what this machine offers and what is missing."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Serve      serveCmd      `cmd:"" help:"Serve a model over HTTP, as OpenAI's clients expect it."`
+	Run        runCmd        `cmd:"" help:"Talk to a model in the terminal, or have one prompt answered."`
+	Pull       pullCmd       `cmd:"" help:"Fetch a model's file from a hub, resumed and checked."`
+	Tokenize   tokenizeCmd   `cmd:"" help:"Turn text into token IDs."`
+	Bench      benchCmd      `cmd:"" help:"Measure the speed of a model on this machine."`
+	Doctor     doctorCmd     `cmd:"" help:"Say what this machine offers and what is missing."`
+	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // streams are the standard streams; commands use no others.
@@ -52,25 +53,33 @@ func main() {
 	os.Exit(start(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
-// start runs the command line and returns the exit code.
-func start(args []string, std streams) int {
-	exit := -1
-	var c cli
-	parser, err := kong.New(&c,
+// newParser makes the parser of the command line. exit is called after --help.
+func newParser(std streams, exit func(code int)) *kong.Kong {
+	parser, err := kong.New(new(cli),
 		kong.Name("holdfast"),
 		kong.Description(description),
 		kong.DefaultEnvars("HOLDFAST"),
 		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }), // without each flag's variable
 		kong.Writers(std.out, std.err),
-		kong.Exit(func(code int) { exit = code }), // after --help
+		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Bind(std),
 	)
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
+	return parser
+}
+
+// start runs the command line and returns the exit code.
+func start(args []string, std streams) int {
+	exit := -1
+	parser := newParser(std, func(code int) { exit = code })
 	if len(args) == 0 {
 		args = []string{"--help"}
+	}
+	if args[0] == completeCommand {
+		return report(std.err, complete(parser.Model, args[1:], std.out))
 	}
 	ctx, err := parser.Parse(args)
 	if exit >= 0 {
@@ -80,7 +89,7 @@ func start(args []string, std streams) int {
 		hint := "holdfast --help"
 		var pe *kong.ParseError
 		if errors.As(err, &pe) && pe.Context.Selected() != nil {
-			hint = "holdfast " + pe.Context.Selected().Name + " --help"
+			hint = pe.Context.Selected().FullPath() + " --help"
 		}
 		return report(std.err, usagef("command line: %v: see '%s'", err, hint))
 	}

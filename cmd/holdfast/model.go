@@ -164,6 +164,12 @@ func newWorker(e *engine.Engine) worker {
 	return w
 }
 
+func (w worker) Ends() (bos, eos int32) {
+	bos, _ = w.Tokenizer().BOS()
+	eos, _ = w.Tokenizer().EOS()
+	return bos, eos
+}
+
 func (w worker) MaxTokenBytes() int { return w.maxTokenBytes }
 
 func (w worker) Generate(ctx context.Context, r engine.Request) ([]server.Stream, error) {

@@ -29,7 +29,7 @@ type serveCmd struct {
 	MaxQueued    int           `name:"max-queued-tokens" placeholder:"N" help:"Most tokens of prompts that wait for their first token; a request that would add to more gets 429. Default: 64 times the context."`
 	MaxQueueTime time.Duration `default:"2m" placeholder:"DURATION" help:"How long a request may wait before it is computed; then it gets 503. 0s is for ever. Default ${default}."`
 	MaxTime      time.Duration `default:"0s" placeholder:"DURATION" help:"How long a request may take in all; then it gets 504, or its stream an error. 0s, the default, is for ever."`
-	ServedName   string        `name:"served-model-name" placeholder:"NAME" help:"The name that clients use for the model. Default: the file's name without its extension."`
+	ServedNames  []string      `name:"served-model-name" sep:"none" placeholder:"NAME" help:"The name that clients use for the model; further ones, if given again, are aliases. Default: the file's name without its extension."`
 	MaxSequences int           `placeholder:"N" help:"Most requests that compute at once; more wait. Default 16."`
 	Store        string        `placeholder:"DIR" help:"Folder for what outlives the process: so far, the digests of model files, which then need not be computed at each start. Default: none."`
 	DrainTimeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long running requests may go on after SIGTERM. Default ${default}."`
@@ -122,7 +122,11 @@ func (c *serveCmd) Run(std streams) error {
 	logger, lines := newLogger(std.err, c.LogFormat, c.LogLevel)
 
 	cfg := c.config()
-	cfg.ModelID, cfg.MaxSequences, cfg.Store = c.ServedName, c.MaxSequences, c.Store
+	cfg.MaxSequences, cfg.Store = c.MaxSequences, c.Store
+	var aliases []string
+	if len(c.ServedNames) > 0 {
+		cfg.ModelID, aliases = c.ServedNames[0], c.ServedNames[1:]
+	}
 	if c.DryRun {
 		_, err := openModel(ctx, cfg, lines, true)
 		return err
@@ -141,6 +145,7 @@ func (c *serveCmd) Run(std streams) error {
 	srv, err := server.New(server.Config{
 		Worker:          newWorker(e),
 		Version:         version,
+		Aliases:         aliases,
 		APIKeys:         c.APIKeys,
 		TLSCert:         c.TLSCert,
 		TLSKey:          c.TLSKey,

@@ -11,6 +11,14 @@ var version = "0.1.0-dev"
 
 type versionCmd struct{}
 
+// Help is shown by 'holdfast version --help'.
+func (versionCmd) Help() string {
+	return `Prints the version, the commit that it was built from if that is known, Go's version and the platform.
+
+Example:
+  holdfast version`
+}
+
 // Run prints the version.
 func (versionCmd) Run(std streams) error {
 	revision := ""

@@ -24,6 +24,7 @@ type hub struct {
 	commit   string
 	large    bool   // SHA-256 in X-Linked-Etag, bytes from the other server
 	plain    bool   // no hub's headers at all: an ETag and the bytes
+	mute     bool   // and not even an ETag
 	token    string // if set, the front asks for it
 	announce []byte // content that the headers speak of; nil for content
 
@@ -96,7 +97,9 @@ func (h *hub) serveFront(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Error-Code", "EntryNotFound")
 		w.WriteHeader(http.StatusNotFound)
 	case h.plain:
-		w.Header().Set("ETag", `"`+h.etag()[:20]+`"`)
+		if w.Header().Set("ETag", `"`+h.etag()[:20]+`"`); h.mute {
+			w.Header().Del("ETag")
+		}
 		h.body(w, r)
 	case h.large:
 		w.Header().Set("X-Repo-Commit", h.commit)

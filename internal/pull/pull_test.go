@@ -110,32 +110,36 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// TestLater holds that a second run goes on where an interrupted one stopped,
-// and that what lies there is not believed.
-func TestLater(t *testing.T) {
-	h := newHub(t, content(size, 2))
-	dest := filepath.Join(t.TempDir(), "weights.gguf")
-	ctx, cancel := context.WithCancel(t.Context())
-	h.cuts, h.onCut = []int{123_456}, cancel
-	if _, err := fetcherOf(h, dest).run(ctx); !errors.Is(err, context.Canceled) {
-		t.Fatalf("interrupted: %v", err)
+// interrupt ends a fetch after n bytes and returns the path of what is there.
+func interrupt(t *testing.T, h *hub, dest string, n int) (part string) {
+	t.Helper()
+	f, stop := fetcherOf(h, dest), errors.New("stop")
+	h.cuts = []int{n}
+	f.pause = func(context.Context, time.Duration) error { return stop }
+	if _, err := f.run(t.Context()); !errors.Is(err, stop) {
+		t.Fatal(err)
 	}
 	left := parts(t, dest)
 	if len(left) != 1 {
 		t.Fatalf("left: %v", left)
 	}
-	part := filepath.Join(filepath.Dir(dest), left[0])
-	stat, err := os.Stat(part)
-	if err != nil {
-		t.Fatal(err)
+	part = filepath.Join(filepath.Dir(dest), left[0])
+	if stat, err := os.Stat(part); err != nil || stat.Size() != int64(n) {
+		t.Fatalf("%+v, %v", stat, err)
 	}
 	h.requests, h.ranges = nil, nil
+	return part
+}
+
+// TestLater holds that a second run goes on where an interrupted one stopped,
+// and that what lies there is not believed.
+func TestLater(t *testing.T) {
+	h := newHub(t, content(size, 2))
+	dest := filepath.Join(t.TempDir(), "weights.gguf")
+	part := interrupt(t, h, dest, 123_456)
 	r, err := fetcherOf(h, dest).run(t.Context())
-	if err != nil || r.Received != size-stat.Size() {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if want := fmt.Sprintf("bytes=%d-", stat.Size()); stat.Size() > 0 && !slices.Equal(h.ranges, []string{want}) {
-		t.Errorf("ranges %q, want %q", h.ranges, want)
+	if err != nil || r.Received != size-123_456 || !slices.Equal(h.ranges, []string{"bytes=123456-"}) {
+		t.Errorf("%+v, %v, ranges %q", r, err, h.ranges)
 	}
 	mustHold(t, dest, h.content)
 
@@ -164,6 +168,40 @@ func TestLater(t *testing.T) {
 		t.Errorf("complete: %+v, %v", r, err)
 	}
 	mustHold(t, dest, h.content)
+}
+
+// TestNoDigest holds what protects a file of which the server says little.
+func TestNoDigest(t *testing.T) {
+	h := newHub(t, content(size, 20))
+	h.plain = true
+	dest := filepath.Join(t.TempDir(), "weights.gguf")
+	part := interrupt(t, h, dest, 1000)
+	if err := os.WriteFile(part, bytes.Repeat([]byte("x"), size+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fetcherOf(h, dest).run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	mustHold(t, dest, h.content)
+	// Without an ETag nothing is gone on with.
+	h.mute = true
+	dest = filepath.Join(t.TempDir(), "weights.gguf")
+	interrupt(t, h, dest, 1000)
+	h.content = content(size, 21)
+	if _, err := fetcherOf(h, dest).run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	mustHold(t, dest, h.content)
+}
+
+// TestInterrupted ends a fetch from outside.
+func TestInterrupted(t *testing.T) {
+	h := newHub(t, content(size, 22))
+	ctx, cancel := context.WithCancel(t.Context())
+	h.cuts, h.onCut = []int{1000}, cancel
+	if _, err := fetcherOf(h, filepath.Join(t.TempDir(), "w")).run(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 }
 
 // TestChanged replaces the file on the hub while it comes.
@@ -222,14 +260,15 @@ func TestWrongBytes(t *testing.T) {
 	}
 	// A file that is there stays if its replacement is wrong.
 	dest := filepath.Join(t.TempDir(), "weights.gguf")
-	if err := os.WriteFile(dest, []byte("old"), 0o600); err != nil {
+	old := content(size, 23)
+	if err := os.WriteFile(dest, old, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := fetcherOf(h, dest).run(t.Context()); !errors.Is(err, ErrDigest) {
 		t.Error(err)
 	}
-	if got, _ := os.ReadFile(dest); string(got) != "old" {
-		t.Errorf("the old file holds %q", got)
+	if got, err := os.ReadFile(dest); !bytes.Equal(got, old) {
+		t.Errorf("the old file holds %d other bytes (%v)", len(got), err)
 	}
 	h.announce = nil
 	if _, err := fetcherOf(h, dest).run(t.Context()); err != nil {
@@ -408,6 +447,11 @@ func TestGivesUp(t *testing.T) {
 	if got := len(h.ranges); got != maxFailures {
 		t.Errorf("%d attempts, want %d", got, maxFailures)
 	}
+	h.statuses, h.ranges, h.cuts = nil, nil, slices.Repeat([]int{10}, 2*maxAttempts) // a drop each time
+	_, err = fetcherOf(h, filepath.Join(t.TempDir(), "w")).run(t.Context())
+	if !errors.Is(err, ErrGaveUp) || len(h.ranges) != maxAttempts {
+		t.Errorf("%v after %d attempts", err, len(h.ranges))
+	}
 	h.cdn.Close() // connection refused
 	_, err = fetcherOf(h, filepath.Join(t.TempDir(), "w")).run(t.Context())
 	if !errors.Is(err, ErrGaveUp) || strings.Contains(err.Error(), "signature") {
@@ -516,14 +560,8 @@ func TestSpace(t *testing.T) {
 		t.Errorf("%v, %q", err, h.ranges)
 	}
 	// What has come needs no room.
-	ctx, cancel := context.WithCancel(t.Context())
-	h.cuts, h.onCut = []int{1000}, cancel
-	_, _ = fetcherOf(h, dest).run(ctx)
-	stat, err := os.Stat(filepath.Join(filepath.Dir(dest), parts(t, dest)[0]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.free = func(string) (int64, error) { return size - stat.Size(), nil }
+	interrupt(t, h, dest, 1000)
+	f.free = func(string) (int64, error) { return size - 1000, nil }
 	if _, err := f.run(t.Context()); err != nil {
 		t.Error(err)
 	}

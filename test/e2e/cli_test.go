@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,11 +10,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,18 +100,23 @@ func TestHelp(t *testing.T) {
 	if all.code != 0 || all.stdout == "" {
 		t.Errorf("holdfast alone: exit code %d, stdout %q", all.code, all.stdout)
 	}
-	for _, command := range []string{"serve", "run", "pull", "tokenize", "bench", "doctor", "version"} {
-		if !strings.Contains(all.stdout, command) {
+	for _, command := range []string{"serve", "run", "pull", "tokenize", "bench", "bench local", "bench serve", "doctor", "completion", "version"} {
+		if command != "bench" && !strings.Contains(all.stdout, "\n  "+command+" ") {
 			t.Errorf("holdfast --help does not name %s", command)
 		}
-		got := run(t, "", command, "--help")
-		if got.code != 0 || !strings.Contains(got.stdout, "Example") || !strings.Contains(got.stdout, "--model") {
+		got := run(t, "", append(strings.Fields(command), "--help")...)
+		if got.code != 0 || got.stderr != "" || !strings.Contains(got.stdout, "Example") || !strings.Contains(got.stdout, "\n    holdfast "+strings.Fields(command)[0]) {
 			t.Errorf("%s --help: exit code %d\n%s", command, got.code, got.stdout)
 		}
 		for _, line := range strings.Split(got.stdout, "\n") {
-			if len(line) > 100 {
+			if len([]rune(line)) > 100 {
 				t.Errorf("%s --help: a line of %d characters: %s", command, len(line), line)
 			}
+		}
+	}
+	for _, s := range []string{"Exit codes: 0", "HOLDFAST_MODEL"} {
+		if !strings.Contains(all.stdout, s) {
+			t.Errorf("holdfast --help does not say %q", s)
 		}
 	}
 	if got := run(t, "", "version"); got.code != 0 || !strings.HasPrefix(got.stdout, "holdfast 0.") {
@@ -217,7 +225,7 @@ func TestBench(t *testing.T) {
 		t.Errorf("exit %d, %q (%v), stderr %q", out.code, out.stdout, err, out.stderr)
 	}
 	svg := filepath.Join(t.TempDir(), "sweep.svg")
-	out = run(t, "", "bench", "--model", tinyModel, "--prefill", "4", "--decode", "8", "--rounds", "1", "--sweep", "6", "--json", "--svg", svg)
+	out = run(t, "", "bench", "--model", tinyModel, "--prefill", "4", "--decode", "8", "--rounds", "1", "--threads", "1", "--sweep", "6", "--json", "--svg", svg)
 	if err := json.Unmarshal([]byte(out.stdout), &r); err != nil || out.code != 0 {
 		t.Fatalf("exit %d, %q (%v), stderr %q", out.code, out.stdout, err, out.stderr)
 	}
@@ -230,13 +238,13 @@ func TestBench(t *testing.T) {
 	if plot, err := os.ReadFile(svg); !slices.Equal(batches, []int{1, 2, 4, 6}) || err != nil || !bytes.HasPrefix(plot, []byte("<svg ")) {
 		t.Errorf("batches %v, plot %.20q, %v", batches, plot, err)
 	}
-	table := run(t, "", "bench", "local", "--model", tinyModel, "--prefill", "4", "--decode", "4", "--rounds", "1", "--sweep", "2")
+	table := run(t, "", "bench", "local", "--model", tinyModel, "--prefill", "4", "--decode", "4", "--rounds", "1", "--threads", "1", "--sweep", "2")
 	for _, s := range []string{"prefill ", "decode ", "GB/s", "batch "} {
 		if !strings.Contains(table.stdout, s) {
 			t.Errorf("no %q in\n%s%s", s, table.stdout, table.stderr)
 		}
 	}
-	if out := run(t, "", "bench", "--model", tinyModel, "--prefill", "600"); out.code != 1 || !strings.Contains(out.stderr, "512") {
+	if out := run(t, "", "bench", "--model", tinyModel, "--prefill", "600", "--threads", "1"); out.code != 1 || !strings.Contains(out.stderr, "512") {
 		t.Errorf("a prompt longer than the context: exit %d, %q", out.code, out.stderr)
 	}
 }
@@ -356,6 +364,138 @@ func TestBenchServe(t *testing.T) {
 		out := run(t, "", append([]string{"bench", "serve", "--url", s.url}, c.args...)...)
 		if out.code != c.code || !strings.Contains(out.stderr, c.says) || strings.Count(out.stderr, "\n") != 1 {
 			t.Errorf("%v: exit %d, stderr %q", c.args, out.code, out.stderr)
+		}
+	}
+}
+
+// TestConfig holds that the command line goes before the environment, that
+// before the file, and the file before a flag's default.
+func TestConfig(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.json")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`{"model": "` + tinyModel + `", "context": 64, "dry-run": true}`)
+	says := func(want string, args ...string) {
+		t.Helper()
+		if got := run(t, "", append([]string{"serve"}, args...)...); got.code != 0 || !strings.Contains(got.stderr, want) {
+			t.Errorf("%v: exit %d, no %q in\n%s", args, got.code, want, got.stderr)
+		}
+	}
+	says("context of 64 tokens", "--config", path)
+	says("context of 512 tokens", "--model", tinyModel, "--dry-run")
+	t.Setenv("HOLDFAST_CONFIG", path)
+	says("context of 64 tokens")
+	t.Setenv("HOLDFAST_CONTEXT", "96")
+	says("context of 96 tokens", "--config", path)
+	says("context of 128 tokens", "--config", path, "--context", "128")
+	for _, c := range []struct{ text, says string }{
+		{"{\n\"contxt\": 1}", "line 2: unknown key \"contxt\": did you mean \"context\"?"},
+		{`{"model": "` + tinyModel + `", "device": "abacus"}`, "abacus"},
+		{`{"context": 64}`, "--model"},
+	} {
+		write(c.text)
+		if got := run(t, "", "serve"); got.code != 2 || !strings.Contains(got.stderr, c.says) || strings.Count(got.stderr, "\n") != 1 {
+			t.Errorf("%s: %+v", c.text, got)
+		}
+	}
+	t.Setenv("HOLDFAST_CONTEXT", "many")
+	if got := run(t, "", "serve", "--model", tinyModel); got.code != 2 || !strings.Contains(got.stderr, "HOLDFAST_CONTEXT") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestTakeover starts a second server where a first one runs: without a wait it
+// says so and ends, with one it serves once the first has gone.
+func TestTakeover(t *testing.T) {
+	store := t.TempDir()
+	first := serve(t, "--model", tinyModel, "--store", store)
+	addr := strings.TrimPrefix(first.url, "http://")
+	for says, args := range map[string][]string{"in use": {"--listen", addr}, "process ": {"--listen", "127.0.0.1:0", "--store", store}} {
+		got := run(t, "", append([]string{"serve", "--model", tinyModel}, args...)...)
+		if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, says) || !strings.Contains(got.stderr, "--takeover-wait") {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+	cmd := exec.Command(binary(t), "serve", "--model", tinyModel, "--listen", addr, "--store", store, "--takeover-wait", "10m", "--log-format", "json")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	lines := bufio.NewScanner(stderr)
+	message := func(prefix string) {
+		t.Helper()
+		for lines.Scan() {
+			var record struct {
+				Level   string    `json:"level"`
+				Message string    `json:"msg"`
+				Time    time.Time `json:"time"`
+			}
+			if err := json.Unmarshal(lines.Bytes(), &record); err != nil || record.Level != "INFO" || record.Time.IsZero() {
+				t.Fatalf("%v in %s", err, lines.Text())
+			}
+			if strings.HasPrefix(record.Message, prefix) {
+				return
+			}
+		}
+		t.Fatalf("no %q: %v", prefix, lines.Err())
+	}
+	message("waiting up to 10m0s: store: ")
+	if status, _, _ := first.do("GET", "/health", ""); status != 200 {
+		t.Errorf("the first server: %d", status)
+	}
+	first.signal(syscall.SIGTERM)
+	if err := first.wait(); err != nil {
+		t.Errorf("the first server: %v", err)
+	}
+	message("ready: tiny-chat on " + first.url)
+	if status, _, text := first.do("POST", "/v1/chat/completions", chatBody("tiny-chat", "hi", `,"max_tokens":2`)); status != 200 {
+		t.Errorf("the second server: %d %s", status, text)
+	}
+	message("completion")
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	message("stopped")
+}
+
+// TestCompletion has bash complete with the program's own script.
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		if got := run(t, "", "completion", shell); got.code != 0 || !strings.Contains(got.stdout, "holdfast __complete") {
+			t.Errorf("%s: %+v", shell, got)
+		}
+	}
+	if got := run(t, "", "completion", "tcsh"); got.code != 2 {
+		t.Errorf("%+v", got)
+	}
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("no bash here")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "my model.gguf"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ words, want string }{
+		{`holdfast ser`, "serve\n"},
+		{`holdfast serve --device ""`, "cpu\nref\n"},
+		{`holdfast serve --device = r`, "ref\n"},
+		{`holdfast serve --model my`, "my model.gguf\n"},
+		{`holdfast serve --drain`, "--drain-timeout\n"},
+	} {
+		script := `source <(holdfast completion bash); COMP_WORDS=(` + c.words + `); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _holdfast; printf '%s\n' "${COMPREPLY[@]}"`
+		cmd := exec.Command(bash, "-c", script)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+filepath.Dir(binary(t))+":"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != c.want {
+			t.Errorf("%s: %q, %v", c.words, out, err)
 		}
 	}
 }

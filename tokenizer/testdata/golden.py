@@ -167,4 +167,5 @@ def main(path):
     print(seen, "strings,", len(out), "bytes before compression")
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])

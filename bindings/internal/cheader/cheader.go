@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -83,14 +84,30 @@ func builtin() map[string]ctype {
 	return m
 }
 
-var (
-	comments  = regexp.MustCompile(`(?s)/\*.*?\*/|//[^\n]*`)
-	continued = regexp.MustCompile(`\\[ \t]*\r?\n`)
-)
-
+// strip removes comments, a space in place of each, and joins continued lines.
+// No header of interest has a comment's mark in a string.
 func strip(text string) string {
-	return continued.ReplaceAllString(comments.ReplaceAllString(text, " "), " ")
+	var out strings.Builder
+	for {
+		code, rest, found := strings.Cut(text, "/")
+		out.WriteString(code)
+		switch {
+		case !found:
+			return continued.Replace(out.String())
+		case strings.HasPrefix(rest, "*"):
+			_, text, _ = strings.Cut(rest[1:], "*/")
+			out.WriteByte(' ')
+		case strings.HasPrefix(rest, "/"):
+			_, text, _ = strings.Cut(rest, "\n")
+			out.WriteByte('\n')
+		default:
+			out.WriteByte('/')
+			text = rest
+		}
+	}
 }
+
+var continued = strings.NewReplacer("\\\r\n", " ", "\\\n", " ")
 
 // Const returns an enumerator's or a macro's value.
 func (h *Header) Const(name string) (int64, bool) {
@@ -150,6 +167,9 @@ func (h *Header) letter(arg string) (byte, error) {
 // value works out an integer expression of C, which is one of Go but for
 // suffixes, sizeof and casts.
 func (h *Header) value(expr string) (int64, bool) {
+	if v, err := strconv.ParseInt(expr, 0, 64); err == nil {
+		return v, true // nearly always
+	}
 	expr = sizeof.ReplaceAllStringFunc(expr, func(s string) string {
 		t, ok := h.types[sizeof.FindStringSubmatch(s)[1]]
 		if !ok {

@@ -3,7 +3,7 @@ package cheader
 import "testing"
 
 const sample = `
-/* a comment; with } and { */
+/* a comment; with } and { */ /*/ int x; /*/
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -48,6 +48,9 @@ func TestParse(t *testing.T) {
 		if fields[name] != want {
 			t.Errorf("%s lies at %+v, not %+v", name, fields[name], want)
 		}
+	}
+	if _, fields, _ := h.Struct("inner"); fields["b"] != (Field{4, 4}) {
+		t.Errorf("inner.b lies at %+v", fields["b"])
 	}
 	if s, err := h.Func("use"); s != "pipqufpqu" {
 		t.Errorf("use: %q, %v", s, err)

@@ -116,16 +116,16 @@ func argument(got uintptr, want any, letter byte) error {
 	number := uint64(0)
 	switch w := want.(type) {
 	case Out4:
-		Write(got, uint32(w))
+		dynload.Poke(got, uint32(w))
 		return nil
 	case Out8:
-		Write(got, uint64(w))
+		dynload.Poke(got, uint64(w))
 		return nil
 	case Fill:
-		copy(unsafe.Slice((*byte)(at(got)), len(w)+1), string(w)+"\x00")
+		copy(dynload.Memory(got, len(w)+1), string(w)+"\x00")
 		return nil
 	case Text:
-		if s := unsafe.String((*byte)(at(got)), len(w)+1); s != string(w)+"\x00" {
+		if s := string(dynload.Memory(got, len(w)+1)); s != string(w)+"\x00" {
 			return fmt.Errorf("points to %q", s)
 		}
 		return nil
@@ -153,15 +153,6 @@ func argument(got uintptr, want any, letter byte) error {
 	}
 	return nil
 }
-
-// Write stores v at an address that a binding gave.
-func Write[T any](address uintptr, v T) { *(*T)(at(address)) = v }
-
-// Read returns what lies at an address that a binding gave.
-func Read[T any](address uintptr) T { return *(*T)(at(address)) }
-
-//go:noinline
-func at(address uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&address)) }
 
 // texts keeps what CString made.
 var texts [][]byte
