@@ -46,7 +46,7 @@ type Move struct {
 	From, To int32
 }
 
-// next returns the batch to fill: the one before the last that had items. Moves
+// nextBatch returns the batch to fill: the one before the last that had items. Moves
 // of a batch without items were not done and stay.
 func (s *Scheduler) nextBatch() *Batch {
 	b := &s.batches[s.batch]

@@ -329,6 +329,7 @@ func TestSimGreedy(t *testing.T) {
 // gaps between their tokens stay near the target.
 func TestSimStreams(t *testing.T) {
 	s := newSim(t, 3, 4000)
+	s.budget.ITL = 20 * time.Millisecond
 	streams := &source{rng: s.rng, rate: 1e6, prompt: 20, out: 3000, until: 1}
 	for range 16 {
 		streams.next = s.now
@@ -340,7 +341,7 @@ func TestSimStreams(t *testing.T) {
 	for _, j := range streams.jobs {
 		j.gaps = nil
 	}
-	prompts := &source{rate: 1, prompt: 4000, out: 1, until: s.now + 30e9}
+	prompts := &source{rate: 0.5 * 1e9 / (4000*s.costs.Token + 4000*4000/2*s.costs.Pair), prompt: 4000, out: 1, until: s.now + 30e9}
 	s.run(t, math.MaxInt, streams, prompts)
 	var gaps []int64
 	for _, j := range streams.jobs {
@@ -352,8 +353,13 @@ func TestSimStreams(t *testing.T) {
 	if p99 > s.budget.ITL*3/2 {
 		t.Errorf("p99 ITL is %v, the target %v", p99, s.budget.ITL)
 	}
-	if prompts.finished < 10 {
-		t.Errorf("%d prompts finished", prompts.finished)
+	var waits []time.Duration
+	for _, j := range prompts.jobs {
+		waits = append(waits, j.ttft())
+	}
+	alone := time.Duration(s.costs.Base + 4000*s.costs.Token + 4000*4000/2*s.costs.Pair)
+	if p50 := percentile(0.5, waits); p50 > 6*alone {
+		t.Errorf("half of the prompts take more than %v, alone they take %v", p50, alone)
 	}
 }
 
