@@ -1,8 +1,12 @@
 package tokenizer
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/holdfast-run/holdfast/weights"
 )
 
 // goldenText is about a megabyte of the golden strings: mostly what users do
@@ -98,6 +102,58 @@ func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
 		if _, err := load(m); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkLoadGemma(b *testing.B) {
+	file, err := weights.Open("../models/gemma-3-270m-q4_k_m.gguf")
+	if err != nil {
+		b.Skip("no model: make model-gemma fetches it")
+	}
+	defer file.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := FromMetadata(file.Meta()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// repositoryText is this project's documentation, and the code of this package:
+// English and code as people write it.
+func repositoryText(b *testing.B, pattern string) string {
+	b.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil || len(names) == 0 {
+		b.Fatal("no files: ", pattern)
+	}
+	var text strings.Builder
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if !strings.HasSuffix(name, "_table.go") {
+			text.Write(data)
+		}
+	}
+	return text.String()
+}
+
+// BenchmarkKinds is every kind of tokenizer on English and on code.
+func BenchmarkKinds(b *testing.B) {
+	for _, text := range []struct{ name, text string }{{"docs", repositoryText(b, "../docs/*.md")}, {"code", repositoryText(b, "*.go")}} {
+		for _, kind := range parityKinds {
+			b.Run(text.name+"/"+kind.name, func(b *testing.B) {
+				tok := kind.tokenizer(b)
+				dst := tok.Encode(nil, text.text)
+				b.SetBytes(int64(len(text.text)))
+				b.ReportAllocs()
+				for b.Loop() {
+					dst = tok.Encode(dst[:0], text.text)
+				}
+			})
 		}
 	}
 }

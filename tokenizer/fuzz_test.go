@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"encoding/base64"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"unicode/utf8"
@@ -128,7 +129,7 @@ func FuzzFromJSON(f *testing.F) {
 		`{"normalizer":{"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"▁"},{"type":"Strip","strip_left":true,"strip_right":true}]},` +
 			`"pre_tokenizer":{"type":"Metaspace","replacement":"▁","prepend_scheme":"first","split":true},"decoder":{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"▁"},"content":" "},{"type":"Strip","content":" ","start":1,"stop":0}]},` +
 			`"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"a","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[],"special_tokens":{}},"model":{"type":"BPE","vocab":{"a":0,"▁":1,"▁a":2},"merges":["▁ a"]},"added_tokens":[{"id":0,"content":"a"}]}`,
-		`{"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},{"type":"Split","pattern":{"String":"b"},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false}]},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{},"merges":[]}}`,
+		`{"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},{"type":"Split","pattern":{"String":"b"},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false}]},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":` + allBytesJSON() + `,"merges":[]}}`,
 	} {
 		f.Add([]byte(file), []byte(`{"bos_token":"<s>","add_bos_token":true,"eos_token":{"content":"a"}}`), fuzzText)
 	}
@@ -140,6 +141,15 @@ func FuzzFromJSON(f *testing.F) {
 			checkLoaded(t, tok, text)
 		}
 	})
+}
+
+// allBytesJSON is a vocabulary of the 256 bytes.
+func allBytesJSON() string {
+	var rows []string
+	for b, r := range byteRunes {
+		rows = append(rows, strconv.Quote(string(r))+":"+strconv.Itoa(b))
+	}
+	return "{" + strings.Join(rows, ",") + "}"
 }
 
 // FuzzFromSentencePiece: no tokenizer.model makes the loader or the tokenizer

@@ -46,15 +46,13 @@ func (t *Tokenizer) loadRunes(v *vocabulary) error {
 	for b := range t.byteToken {
 		t.byteToken[b] = -1
 	}
-	seen := make(map[string]int32, len(v.tokens))
 	for id, token := range v.tokens {
 		if token == "" {
 			continue // padding: stands for nothing, is never produced
 		}
-		if first, ok := seen[token]; ok {
+		if first, ok := t.ID(token); ok {
 			return v.errorf(id, "repeats %d", first)
 		}
-		seen[token] = int32(id)
 		if err := t.loadPiece(v, id); err != nil {
 			return err
 		}

@@ -86,6 +86,18 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("a claim that failed kept the store: %v", err)
 	}
 	file.Close()
+	// It waits for the port with the store in its hands.
+	go func() {
+		c, err := takeOver(t.Context(), store, addr, time.Hour, w)
+		got <- result{c, err}
+	}()
+	<-w.written
+	ln.Close()
+	third := <-got
+	if third.error != nil || third.store == nil {
+		t.Fatalf("%+v", third)
+	}
+	defer third.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-w.written; cancel() }()
 	if _, err := takeOver(ctx, store, addr, time.Hour, w); err == nil || !strings.Contains(err.Error(), "interrupted") {
