@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/holdfast-run/holdfast/internal/testkit/vfstest"
 )
@@ -126,4 +127,35 @@ func TestWaitEnds(t *testing.T) {
 	if err := l.Wait(context.Background(), lsn); err != nil {
 		t.Errorf("wait for a durable record of a closed log: %v", err)
 	}
+}
+
+// TestStepIsABatch: the writer leaves records alone until Flush, and then takes all
+// of them at once; a buffer that is half full it takes by itself.
+func TestStepIsABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := mustOpen(t, vfstest.NewDisk(), small)
+		synctest.Wait()
+		for n := range 3 {
+			if _, err := l.Append(id(n), kind, []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if l.Durable() != firstLSN {
+			t.Error("a batch without Flush")
+		}
+		l.Flush()
+		synctest.Wait()
+		if l.Durable() != firstLSN+pageSize {
+			t.Errorf("three records are durable at %d", l.Durable())
+		}
+		if _, err := l.Append(id(1), kind, make([]byte, small.BufferBytes/2)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if l.Durable() == firstLSN+pageSize {
+			t.Error("half a buffer waits")
+		}
+		mustClose(t, l)
+	})
 }

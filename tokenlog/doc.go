@@ -5,6 +5,7 @@
 //
 //	log, err := tokenlog.Open(vfs.OS{}, dir, tokenlog.Options{}, replay)
 //	lsn, err := log.Append(owner, kind, payload)  // copies; never waits, allocates nothing
+//	log.Flush()                                   // after the records of a step
 //	err = log.Wait(ctx, lsn)                      // or compare lsn with log.Durable()
 //
 // # What it promises

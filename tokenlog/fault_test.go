@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -44,7 +46,10 @@ func TestFailTheNth(t *testing.T) {
 // of them there were.
 func failNth(t *testing.T, n, times int, failure error) (failed int) {
 	disk, calls := vfstest.NewDisk(), 0
+	var mu sync.Mutex
 	fs := vfstest.Fault(disk, func(c vfstest.Call) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if calls++; calls >= n && calls < n+times && (c.Op != "read" || times == 1) {
 			failed++
 			return failure
@@ -72,7 +77,9 @@ func failNth(t *testing.T, n, times int, failure error) (failed int) {
 		healthy(t, l)
 		closeFailing(t, l, failure)
 	}
+	mu.Lock()
 	calls = n + times // the disk is well
+	mu.Unlock()
 	found := replayed{}
 	l, err := Open(fs, "log", o, found.record)
 	if err != nil {
@@ -227,21 +234,21 @@ func (b badPage) ReadAt(p []byte, off int64) (int, error) {
 // accepted becomes durable.
 func TestLongOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var broken error
-		notified := 0
+		var broken atomic.Bool
+		var notified atomic.Int64
 		disk := vfstest.NewDisk()
 		fs := vfstest.Fault(disk, func(c vfstest.Call) error {
-			if c.Op == "sync" || c.Op == "allocate" {
-				return broken
+			if broken.Load() && (c.Op == "sync" || c.Op == "allocate") {
+				return syscall.EIO
 			}
 			return nil
 		})
 		o := small
-		o.Notify = func() { notified++ }
+		o.Notify = func() { notified.Add(1) }
 		l, _ := mustOpen(t, fs, o)
 		put(t, l, id(1), "before")
 		synctest.Wait()
-		broken = syscall.EIO
+		broken.Store(true)
 		want := []string{"1.1* before"}
 		for i := 2; ; i++ {
 			payload := strings.Repeat("y", 1000)
@@ -261,7 +268,7 @@ func TestLongOutage(t *testing.T) {
 		if len(want) < 10 {
 			t.Errorf("the buffer took %d records", len(want))
 		}
-		s, before := l.Status(), notified
+		s, before := l.Status(), notified.Load()
 		if !errors.Is(s.Err, syscall.EIO) || s.Failures == 0 || before < 2 {
 			t.Errorf("status %+v, %d notes", s, before)
 		}
@@ -270,10 +277,10 @@ func TestLongOutage(t *testing.T) {
 		if l.Status().Err == nil || l.Status().Durable != s.Durable {
 			t.Errorf("durable without a sync: %+v", l.Status())
 		}
-		broken = nil
+		broken.Store(false)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if s := l.Status(); s.Err != nil || s.SpareErr != nil || s.Spares < 2 || notified == before {
+		if s := l.Status(); s.Err != nil || s.SpareErr != nil || s.Spares < 2 || notified.Load() == before {
 			t.Errorf("after the outage: %+v", s)
 		}
 		put(t, l, id(1), "after")

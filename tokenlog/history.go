@@ -69,6 +69,10 @@ var errNotWhole = errors.New("tokenlog: a record does not hold its checks")
 // read returns the record at lsn; its payload lies in buf.
 func (l *Log) read(lsn LSN, buf *[]byte) (h recordHeader, payload []byte, err error) {
 	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return h, nil, ErrClosed
+	}
 	for _, b := range []*batch{l.fill, l.flight} {
 		if b == l.flight && !l.flying || lsn < b.lsn || lsn >= b.next() {
 			continue
@@ -79,12 +83,14 @@ func (l *Log) read(lsn LSN, buf *[]byte) (h recordHeader, payload []byte, err er
 		l.mu.Unlock()
 		return whole(*buf, lsn)
 	}
-	s := l.segmentOf(lsn)
+	s, room := l.segmentOf(lsn), int64(0)
+	if s != nil {
+		room = int64(s.end - lsn)
+	}
 	l.mu.Unlock()
 	if s == nil {
 		return h, nil, errNotWhole
 	}
-	room := int64(s.end - lsn)
 	for n := int64(pageSize); ; n = recordSize + MaxPayload {
 		n = min(n, room)
 		*buf = slices.Grow((*buf)[:0], int(n))[:n]

@@ -126,7 +126,8 @@ type waiter struct {
 }
 
 // Append adds a record of owner behind its others; the first begins its history.
-// payload is copied. The record is durable once its LSN is below Durable.
+// payload is copied. The writer takes it at the next Flush or Wait, or before; it is
+// durable once its LSN is below Durable.
 func (l *Log) Append(owner Owner, kind Kind, payload []byte) (LSN, error) {
 	return l.append(owner, kind, 0, payload)
 }
@@ -170,7 +171,9 @@ func (l *Log) append(id Owner, kind Kind, flags uint8, payload []byte) (LSN, err
 	} else {
 		l.owners[id] = o
 	}
-	l.wake.Signal()
+	if l.fill.used > len(l.fill.buf)/2 {
+		l.wake.Signal()
+	}
 	return lsn, nil
 }
 
@@ -222,6 +225,10 @@ func (l *Log) segmentOf(lsn LSN) *segment {
 	return nil
 }
 
+// Flush has the writer take what was appended, as soon as it is done with what it
+// took before. A step calls it after its last record, so that a step is a batch.
+func (l *Log) Flush() { l.wake.Signal() }
+
 // Durable returns the end of what is durable: a record with a lower LSN is.
 func (l *Log) Durable() LSN { return LSN(l.durable.Load()) }
 
@@ -243,6 +250,7 @@ func (l *Log) Wait(ctx context.Context, lsn LSN) error {
 	}
 	w := waiter{lsn, make(chan error, 1)}
 	l.waiters = append(l.waiters, w)
+	l.wake.Signal()
 	l.mu.Unlock()
 	select {
 	case err := <-w.result:

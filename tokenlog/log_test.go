@@ -124,6 +124,11 @@ func TestAppendAndReplay(t *testing.T) {
 	if err := l.Close(); !errors.Is(err, ErrClosed) {
 		t.Errorf("a second close: %v", err)
 	}
+	for _, err := range l.History(id(1)) {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("history after close: %v", err)
+		}
+	}
 
 	l, got = mustOpen(t, disk, small)
 	equal(t, "replay", text(got), "1.1* a", "2.1* b", "1.2 ", "2.2! bye", want[2], "1.4 ")

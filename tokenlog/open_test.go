@@ -18,6 +18,9 @@ func TestLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, l, id(1), "x")
+	equal(t, "history from a real file system", history(t, l, id(1)), "1.1* x") // and into its page cache
+	put(t, l, id(1), "y")
+	equal(t, "history behind the page cache", history(t, l, id(1)), "1.1* x", "1.2 y")
 	var locked *vfs.LockedError
 	if _, err := Open(vfs.OS{}, dir, small, nil); !errors.As(err, &locked) || locked.PID != os.Getpid() {
 		t.Errorf("a second open: %v", err)
@@ -27,7 +30,7 @@ func TestLocked(t *testing.T) {
 	if l, err = Open(vfs.OS{}, dir, small, collect(&got)); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "replay from a real file system", text(got), "1.1* x")
+	equal(t, "replay from a real file system", text(got), "1.1* x", "1.2 y")
 	mustClose(t, l)
 }
 

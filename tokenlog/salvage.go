@@ -1,5 +1,7 @@
 package tokenlog
 
+import "slices"
+
 // salvage takes what is whole out of a damaged stretch of a segment. Each batch
 // names its records twice: where they are, and in a directory at its end, so that
 // the loss of one costs only the owners that the other names.
@@ -125,5 +127,7 @@ func (r *recovery) lose(d *Damage, f *found) {
 	o := r.l.owners[f.owner]
 	o.damaged = true
 	r.l.owners[f.owner] = o
-	d.Owners = append(d.Owners, f.owner)
+	if !slices.Contains(d.Owners, f.owner) {
+		d.Owners = append(d.Owners, f.owner)
+	}
 }

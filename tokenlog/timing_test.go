@@ -85,6 +85,7 @@ func BenchmarkSteps(b *testing.B) {
 			for b.Loop() {
 				start := time.Now()
 				lsn := step(b, l)
+				l.Flush()
 				added = append(added, time.Since(start))
 				waiting = append(waiting, pending{lsn, start})
 				for time.Since(start) < period {
