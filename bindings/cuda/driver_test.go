@@ -172,7 +172,7 @@ var (
 // TestResolver: a function is asked for by its base name in the version of the
 // table, plain symbols are the way out, and newer ones than the driver are none.
 func TestResolver(t *testing.T) {
-	procAddress.version = 12080
+	procAddress.version, procAddress.asked = 12080, nil
 	procAddress.known = map[string]map[uintptr]uintptr{
 		"cuMemAlloc":         {2000: 1, 3020: 2},
 		"cuMemcpyBatchAsync": {12080: 3, 13000: 4},
