@@ -132,11 +132,11 @@ func (c *serveCmd) Run(std streams) error {
 		return err
 	}
 	// The port comes first: if it is taken, better to know before loading.
-	ln, err := takeOver(ctx, c.Store, c.Listen, c.TakeoverWait, lines)
+	claim, err := takeOver(ctx, c.Store, c.Listen, c.TakeoverWait, lines)
 	if err != nil {
 		return err
 	}
-	defer ln.Close()
+	defer claim.Close()
 	start := time.Now()
 	e, err := openModel(ctx, cfg, lines, false)
 	if err != nil {
@@ -162,38 +162,47 @@ func (c *serveCmd) Run(std streams) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	go func() {
+		defer close(served) // drain waits for it as well
+		served <- srv.Serve(claim.port)
+	}()
 	scheme := "http"
 	if c.TLSCert != "" {
 		scheme = "https"
 	}
-	fmt.Fprintf(lines, "ready: %s on %s://%s after %s\n", e.Info().ID, scheme, ln.Addr(), round(time.Since(start)))
+	fmt.Fprintf(lines, "ready: %s on %s://%s after %s\n", e.Info().ID, scheme, claim.port.Addr(), round(time.Since(start)))
 
-	for ctx.Err() == nil {
-		select {
-		case err := <-served:
-			return errors.Join(fmt.Errorf("serve: %s: %w", c.Listen, err), e.Close())
-		case <-e.Wedged():
-			return errWedged // and no Close, which would wait for the step
-		case <-hangup:
-			srv.Reload()
-		case <-ctx.Done():
-		}
+	switch err := until(ctx, served, e.Wedged(), hangup, srv.Reload); {
+	case errors.Is(err, errWedged):
+		return err // and no Close, which would wait for the step
+	case err != nil:
+		return errors.Join(fmt.Errorf("serve: %s: %w", c.Listen, err), e.Close())
 	}
 	stop() // a second signal does what signals do
 	drained := make(chan error, 1)
 	go func() { drained <- c.drain(lines, srv, e, served) }()
-	select {
-	case err := <-drained:
-		return err
-	case <-e.Wedged():
-		return errWedged
-	}
+	return until(context.Background(), drained, e.Wedged(), nil, nil)
 }
 
 // errWedged ends a process whose device does not come back: whoever watches it
 // starts another.
 var errWedged = errors.New("serve: a step of the model hangs: ended, so that another process can take over")
+
+// until waits for an end, which may be an error, or for the context's.
+func until(ctx context.Context, ended <-chan error, wedged <-chan struct{}, hangup <-chan os.Signal, reload func()) error {
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-wedged:
+			return errWedged
+		case <-hangup:
+			reload()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
 
 // drain ends the server in order.
 func (c *serveCmd) drain(w io.Writer, srv *server.Server, e *engine.Engine, served <-chan error) error {

@@ -15,16 +15,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// claim is what one process at a time may have: the store and the port.
+// claim is what one process at a time may have: the store and the port. A server
+// closes its port when it drains; the store stays claimed until Close.
 type claim struct {
 	store *os.File // locked; nil without a store
-	net.Listener
+	port  net.Listener
 }
 
 // Close gives both up. The lock's file stays: to remove it would let two
 // processes lock two files of that name.
 func (c *claim) Close() error {
-	err := c.Listener.Close()
+	err := c.port.Close()
 	if c.store != nil {
 		err = errors.Join(err, c.store.Close())
 	}
@@ -46,7 +47,7 @@ func takeOver(ctx context.Context, store, addr string, wait time.Duration, w io.
 			c.store, err = lockStore(store)
 		}
 		if err == nil {
-			c.Listener, err = listen(addr)
+			c.port, err = listen(addr)
 		}
 		if errors.As(err, new(*heldError)) && wait > 0 && !said {
 			said = true

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -31,7 +32,7 @@ func TestTakeOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := first.Addr().String()
+	addr := first.port.Addr().String()
 	for _, c := range []struct{ store, addr, says string }{
 		{store, "127.0.0.1:0", store + ": process "},
 		{"", addr, "listen: " + addr + ": the address is in use"},
@@ -59,11 +60,15 @@ func TestTakeOver(t *testing.T) {
 		t.Fatalf("%+v", r)
 	default:
 	}
-	if err := first.Close(); err != nil {
+	if err := first.port.Close(); err != nil { // as a server that drains
 		t.Fatal(err)
 	}
+	if _, err := lockStore(store); !errors.As(err, new(*heldError)) {
+		t.Errorf("a store whose process has closed its port: %v", err)
+	}
+	_ = first.Close() // the port is closed already
 	second := <-got
-	if second.error != nil || !strings.HasPrefix(w.String(), "waiting up to 1h0m0s: store: ") || second.Addr().String() != addr {
+	if second.error != nil || !strings.HasPrefix(w.String(), "waiting up to 1h0m0s: store: ") || second.port.Addr().String() != addr {
 		t.Errorf("%+v, said %q", second, w.String())
 	}
 	// The store is locked again, and a claim that fails leaves it free.
@@ -118,6 +123,31 @@ func TestTakeOverFails(t *testing.T) {
 		if _, err := takeOver(t.Context(), c.store, c.addr, time.Hour, io.Discard); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%+v: %v", c, err)
 		}
+	}
+}
+
+// TestUntil holds what ends a server: the end of serving, a step that hangs, and
+// a signal; a hang-up does not.
+func TestUntil(t *testing.T) {
+	failed := errors.New("failed")
+	ended, wedged, hangup := make(chan error, 1), make(chan struct{}), make(chan os.Signal)
+	ctx, cancel := context.WithCancel(t.Context())
+	reloads := 0
+	got := make(chan error)
+	go func() { got <- until(ctx, ended, wedged, hangup, func() { reloads++ }) }()
+	hangup <- syscall.SIGHUP
+	hangup <- syscall.SIGHUP
+	cancel()
+	if err := <-got; err != nil || reloads != 2 {
+		t.Errorf("%v after %d reloads", err, reloads)
+	}
+	ended <- failed
+	if err := until(t.Context(), ended, wedged, hangup, nil); !errors.Is(err, failed) {
+		t.Errorf("%v", err)
+	}
+	close(wedged)
+	if err := until(t.Context(), ended, wedged, hangup, nil); !errors.Is(err, errWedged) || report(io.Discard, err) != exitFailure {
+		t.Errorf("%v", err)
 	}
 }
 
