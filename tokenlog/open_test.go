@@ -57,6 +57,26 @@ func TestReplayError(t *testing.T) {
 	mustClose(t, l)
 }
 
+// TestTwoLogs: files of two logs in one folder are refused: one would be used up as
+// the other's spares.
+func TestTwoLogs(t *testing.T) {
+	disk := vfstest.NewDisk()
+	l, _ := mustOpen(t, disk, small)
+	put(t, l, id(1), "x")
+	mustClose(t, l)
+	f, err := disk.Open("log/00000009.seg", vfs.Create)
+	if err == nil {
+		_, err = f.WriteAt(example{major, minor}.file(), 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ops := disk.Ops()
+	if _, err := Open(disk, "log", small, nil); err == nil || !strings.Contains(err.Error(), "different logs") || disk.Ops() != ops {
+		t.Errorf("open: %v", err)
+	}
+}
+
 // TestLimits: what is refused, and that a refusal changes nothing.
 func TestLimits(t *testing.T) {
 	l, err := open(vfstest.NewDisk(), "log", Options{SegmentBytes: 4 << 20}, nil)

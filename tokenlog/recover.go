@@ -46,12 +46,17 @@ type recovery struct {
 func (r *recovery) run(files []logFile) error {
 	r.end, r.free, r.kept = firstLSN, firstLSN, firstLSN
 	r.l.w.store = newStore()
-	segments, err := r.newest(r.candidates(files))
+	segments := r.candidates(files)
+	for i, s := range segments {
+		if r.l.w.store = s.store; s.store != segments[0].store {
+			return fmt.Errorf("%s and %s are of different logs; move one away", segments[0].name, segments[i].name)
+		}
+	}
+	segments, err := r.newest(segments)
 	if err != nil || len(segments) == 0 {
 		return err
 	}
 	r.l.segments = r.living(segments)
-	r.l.w.store = segments[len(segments)-1].store
 	expect := r.free
 	for _, s := range r.l.segments {
 		// What only the last batch says is free may be used again already.
@@ -155,7 +160,7 @@ func (r *recovery) living(segments []*segment) []*segment {
 	living := []*segment{next}
 	for i := len(segments) - 2; i >= 0; i-- {
 		s := segments[i]
-		if s.end = max(s.first, next.first); s.end <= r.kept || s.store != next.store {
+		if s.end = max(s.first, next.first); s.end <= r.kept {
 			s.close()
 			continue
 		}
