@@ -162,5 +162,6 @@ type label struct {
 	name  string
 	at    int // index in body; -1 until seen
 	table []*label
+	outer *label // the label of an outer scope that it turned out to be
 	line  int
 }

@@ -3,6 +3,10 @@ package ptxemu
 import (
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -19,6 +23,8 @@ func TestLoadErrors(t *testing.T) {
 		entry("add.s32 %r1, %r2, %rd3;"):                         "has not 32 bits",
 		entry("mov.u32 %r1, %nosuch;"):                           "unknown special register %nosuch",
 		entry("bra NOWHERE;"):                                    "no label NOWHERE",
+		entry("T: .branchtargets A; A: bra T;"):                  "target is no place",
+		entry("T: .branchtargets T; brx.idx %r1, T;"):            "no label T",
 		entry("mov.u32 %r9, 1;"):                                 "no register",
 		entry("cvt.f32.s32 %r1, %r2;"):                           "rounding mode",
 		entry("shfl.bfly.b32 %r1, %r2, 1, 31;"):                  "only .sync",
@@ -83,5 +89,69 @@ func TestMemory(t *testing.T) {
 	}
 	if c, err := m.Alloc(1000); err != nil || c == a {
 		t.Error("addresses came twice", err)
+	}
+}
+
+// FuzzLoad: text of any kind is loaded or refused with a *LoadError or a
+// *MemoryError.
+func FuzzLoad(f *testing.F) {
+	for _, name := range []string{"dependent", "timing"} {
+		text, err := os.ReadFile("testdata/" + name + ".ptx")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Add(".version 8.0\n.global .align 8 .b64 t[2] = {generic(t)+8, 1};\n.func (.param .b32 r) g(.param .b32 a)\n{\n.reg .b32 %r<3>;\nld.param.u32 %r1, [a];\nst.param.b32 [r], %r1;\nret;\n}\n" +
+		".entry k(.param .align 8 .b8 p[16])\n{\n.reg .b32 %r<9>;\n.reg .pred %p<3>;\n.param .b32 x;\n.param .b32 y;\nst.param.b32 [x], 5;\ncall.uni (y), g, (x);\nld.param.b32 %r1, [y];\n" +
+		"ts: .branchtargets A, B;\nbrx.idx %r1, ts;\nA:\n@!%p1 bra B;\nshfl.sync.bfly.b32 %r2|%p2, %r1, 1, 31, -1;\nB:\nbar.red.popc.u32 %r3, 0, %p1;\n}\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		_, err := Load(NewMemory(1<<20), text)
+		var bad *LoadError
+		var full *MemoryError
+		if err != nil && !errors.As(err, &bad) && !errors.As(err, &full) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestLoadShuffled swaps, drops and repeats words of PTX that loads: most of it
+// gets past the parser, and none past Load without a typed error.
+func TestLoadShuffled(t *testing.T) {
+	var texts [][]string
+	split := regexp.MustCompile(`[\w.%$:]+|\n|\S`)
+	for _, name := range []string{"dependent", "block", "faults"} {
+		text, err := os.ReadFile("testdata/" + name + ".ptx")
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, split.FindAllString(string(text), -1))
+	}
+	rng := rand.New(rand.NewPCG(41, 42))
+	refused := 0
+	for range 200 {
+		words := slices.Clone(texts[rng.IntN(len(texts))])
+		for range 1 + rng.IntN(2) {
+			switch i, j := rng.IntN(len(words)), rng.IntN(len(words)); rng.IntN(3) {
+			case 0:
+				words[i] = words[j]
+			case 1:
+				words[i] = ""
+			case 2:
+				words[i] += " " + words[j]
+			}
+		}
+		_, err := Load(NewMemory(1<<20), strings.Join(words, " "))
+		var bad *LoadError
+		var full *MemoryError
+		if err != nil && !errors.As(err, &bad) && !errors.As(err, &full) {
+			t.Fatal(err)
+		}
+		if err != nil {
+			refused++
+		}
+	}
+	if refused < 70 {
+		t.Errorf("only %d of 200 were refused", refused)
 	}
 }

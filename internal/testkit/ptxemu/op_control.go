@@ -5,8 +5,8 @@ import "math/bits"
 func opBra(c *comp) op {
 	c.want(1)
 	c.flag("uni")
-	if c.arg(0).kind != argLabel {
-		c.fail("target is no label")
+	if a := c.arg(0); a.kind != argLabel || a.label.at < 0 {
+		c.fail("target is no place")
 	}
 	c.inst.kind = instBranch
 	return nil

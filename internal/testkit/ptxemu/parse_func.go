@@ -111,7 +111,7 @@ func (p *parser) closeLabels(s *scope) {
 		if o := outer.labels[name]; o == nil {
 			outer.labels[name] = l
 		} else {
-			l.table = []*label{o} // forwarded; resolve follows it
+			l.outer = o
 		}
 	}
 }
@@ -124,24 +124,21 @@ func (p *parser) resolve() {
 			if a.kind != argLabel {
 				continue
 			}
-			isTable := in.op == "brx" && i == 1
-			if !isTable {
-				a.label = follow(a.label)
-			} else {
-				for k, l := range a.label.table {
-					a.label.table[k] = follow(l)
-					p.placed(a.label.table[k])
-				}
+			if a.label = follow(a.label); a.label.table == nil {
+				p.placed(a.label)
 				continue
 			}
-			p.placed(a.label)
+			for k, l := range a.label.table {
+				a.label.table[k] = follow(l)
+				p.placed(a.label.table[k])
+			}
 		}
 	}
 }
 
 func follow(l *label) *label {
-	for l.at < 0 && len(l.table) == 1 {
-		l = l.table[0]
+	for l.outer != nil {
+		l = l.outer
 	}
 	return l
 }
