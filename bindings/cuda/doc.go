@@ -27,5 +27,6 @@
 //
 // # Cost
 //
-// A call costs about 0.1 µs over C and, if it succeeds, allocates nothing.
+// A call costs a fraction of a microsecond over C and, if it succeeds and takes no
+// string, allocates nothing.
 package cuda
