@@ -106,6 +106,7 @@ func TestRoPE(t *testing.T) {
 		{"rope_f32_f16", asF16, 2, 1, 64, 16, 1},
 	} {
 		g, rng := newGPU(t), newRand(uint64(c.dim))
+		g.arch = Archs[c.pairs/32%2]
 		kv := cache{c.cache, 4, 2, 1, c.kv, c.dim}
 		positions, slots := []int32{0, 1, -1, 255, 70001}, []int32{32, 127, -1, 0, 65}
 		tokens, width := len(positions), (c.heads+2*c.kv)*c.dim

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -69,14 +70,7 @@ func wantInt(t *testing.T, what, image string, table int) {
 func TestCubins(t *testing.T) {
 	for _, arch := range Archs {
 		for _, module := range Modules {
-			cubin, err := Cubin(module, arch)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f, err := elf.NewFile(bytes.NewReader(cubin))
-			if err != nil {
-				t.Fatal(err)
-			}
+			f := cubin(t, module, arch)
 			const cuda = 190 // EM_CUDA
 			if f.Machine != cuda {
 				t.Errorf("%s %s: ELF machine %d, want %d", module, arch, f.Machine, cuda)
@@ -97,6 +91,19 @@ func TestCubins(t *testing.T) {
 			}
 		}
 	}
+}
+
+func cubin(t *testing.T, module, arch string) *elf.File {
+	t.Helper()
+	image, err := Cubin(module, arch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.NewFile(bytes.NewReader(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // Attributes of a kernel in a cubin's section .nv.info, as cuobjdump -elf names them.
@@ -130,6 +137,25 @@ func resource(t *testing.T, f *elf.File, kernel string, attribute byte) int {
 	}
 	t.Fatalf("no attribute %#x of %s", attribute, kernel)
 	return 0
+}
+
+// TestBytesInFlight counts what the kernels that stream memory keep under way on an
+// SM of an H100: the rings of all blocks that fit one, 128 KiB at least. (64 KiB must
+// be in flight, and a ring has a stage or a half that is being worked on.)
+func TestBytesInFlight(t *testing.T) {
+	const registers, threads, memory, reserved = 64 << 10, 2048, 228 << 10, 1 << 10
+	for _, k := range Kernels {
+		if !strings.HasSuffix(k.Name, "_8") && k.Module != "decode" || k.Shared == 0 {
+			continue
+		}
+		f := cubin(t, k.Module, "sm_90a")
+		each := (resource(t, f, k.Name, registerCount) + 7) &^ 7
+		n := min(registers/(each*int(k.Threads)), threads/int(k.Threads), memory/(int(k.Shared)+reserved))
+		t.Logf("%s: %d registers, %d blocks, %d KiB", k.Name, each, n, n*int(k.Shared)>>10)
+		if n*int(k.Shared) < 128<<10 {
+			t.Errorf("%s: the rings of %d blocks on an SM hold %d KiB, want 128", k.Name, n, n*int(k.Shared)>>10)
+		}
+	}
 }
 
 func TestHeader(t *testing.T) {

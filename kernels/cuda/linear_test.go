@@ -87,8 +87,9 @@ func TestPackedBytesRefuses(t *testing.T) {
 // weights.Dequantize come back.
 func TestUnpack(t *testing.T) {
 	for _, kind := range []string{"q8_0", "q4_0", "q4_k"} {
-		for _, c := range [][2]int{{16, 256}, {37, 1280}} {
+		for i, c := range [][2]int{{16, 256}, {37, 1280}} {
 			g := newGPU(t)
+			g.arch = Archs[i]
 			m := newMatrix(g, newRand(3), kind, c[0], c[1])
 			p := &UnpackParams{W: m.device, Out: room[uint16](g, m.n*m.k), N: uint32(m.n), K: uint32(m.k)}
 			g.run("unpack_"+kind, p)
@@ -234,10 +235,11 @@ func TestGEMM(t *testing.T) {
 			W: m.device, X: put(g, bits), Rows: uint32(c.rows), N: uint32(c.n), K: uint32(c.k), XStride: uint32(c.k + 8), YStride: uint32(c.n + 2),
 		}
 		var first []float32
-		for _, kernel := range []string{"gemm_64x64", "gemm_128x256"} {
+		for i, kernel := range []string{"gemm_64x64", "gemm_128x256"} {
 			if kernel == "gemm_128x256" && c.rows == 700 {
 				continue // the bands of tiles are what this case is for
 			}
+			g.arch = Archs[i]
 			p.Y, p.Store, p.Bias = put(g, make([]float32, len(y))), StoreF32, 0
 			g.run(kernel, p)
 			got := get[float32](g, p.Y, len(y))

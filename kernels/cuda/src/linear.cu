@@ -58,23 +58,30 @@ __device__ __forceinline__ void linear(const LinearParams& p) {
             if (token + n * 8 >= p.rows || k >= p.k) return make_uint4(0, 0, 0, 0);
             return *reinterpret_cast<const uint4*>(p.x + u64(token + n * 8) * p.xStride + k);
         };
-        uint4 xs[early ? groups : 1][early ? pieces : 1];
+        uint4 xs[early ? pieces : 1][groups];
         if constexpr (early) {
 #pragma unroll
-            for (int n = 0; n < groups; n++)
+            for (int s = 0; s < pieces; s++)
 #pragma unroll
-                for (int s = 0; s < pieces; s++) xs[n][s] = load(n, s);
+                for (int n = 0; n < groups; n++) xs[s][n] = load(n, s);
         }
         waitForCopies<stages - 2>();
         __syncwarp(); // all lanes' copies are there, and the stage before is free
         fetch(step + (stages - 1) * warps, (i + stages - 1) % stages);
         const u8* stage = ring + i % stages * stageBytes;
 #pragma unroll
-        for (int r = 0; r < tiles; r++)
-            if (row0 + r * 16 < p.n) W::template accumulate<groups>(y[r], stage + r * W::bytes, [&](int n, int s) {
-                if constexpr (early) return xs[n][s];
-                else return load(n, s);
-            });
+        for (int s = 0; s < pieces; s++) {
+            typename W::Input x[groups];
+#pragma unroll
+            for (int n = 0; n < groups; n++) x[n] = W::input(early ? xs[early ? s : 0][n] : load(n, s));
+#pragma unroll
+            for (int r = 0; r < tiles; r++) {
+                if (row0 + r * 16 >= p.n) break;
+                const typename W::Piece w = W::piece(stage + r * W::bytes, s);
+#pragma unroll
+                for (int n = 0; n < groups; n++) W::add(y[r][n], w, x[n]);
+            }
+        }
     }
     waitForCopies<0>();
     __syncthreads();
@@ -108,13 +115,13 @@ __device__ __forceinline__ void linear(const LinearParams& p) {
 
 LINEAR(linear_bf16_8, WeightBF16, 1, 1, 4)
 LINEAR(linear_bf16_16, WeightBF16, 2, 2, 3)
-LINEAR(linear_bf16_64, WeightBF16, 2, 8, 3)
+LINEAR(linear_bf16_64, WeightBF16, 4, 8, 2)
 LINEAR(linear_q8_0_8, WeightQ8_0, 1, 1, 6)
 LINEAR(linear_q8_0_16, WeightQ8_0, 2, 2, 4)
-LINEAR(linear_q8_0_64, WeightQ8_0, 2, 8, 4)
+LINEAR(linear_q8_0_64, WeightQ8_0, 4, 8, 3)
 LINEAR(linear_q4_0_8, WeightQ4_0, 1, 1, 8)
 LINEAR(linear_q4_0_16, WeightQ4_0, 2, 2, 6)
-LINEAR(linear_q4_0_64, WeightQ4_0, 2, 8, 6)
+LINEAR(linear_q4_0_64, WeightQ4_0, 4, 8, 6)
 LINEAR(linear_q4_k_8, WeightQ4_K, 1, 1, 3)
 LINEAR(linear_q4_k_16, WeightQ4_K, 2, 2, 2)
-LINEAR(linear_q4_k_64, WeightQ4_K, 2, 8, 2)
+LINEAR(linear_q4_k_64, WeightQ4_K, 4, 8, 2)

@@ -50,11 +50,55 @@ __device__ __forceinline__ void scaled(float y[4], const float c[4], float low, 
     y[3] = __fmaf_rn(c[3], high, y[3]);
 }
 
+// fetchPacked starts the copy of a tile of a packed matrix.
+template <int bytes>
+__device__ __forceinline__ void fetchPacked(u8* shared, const u8* tile) {
+#pragma unroll
+    for (int i = 0; i < bytes; i += 512) {
+        const u32 at = i + (threadIdx.x & 31) * 16;
+        if (i + 512 <= bytes || at < bytes) copy16(shared + at, tile + at);
+    }
+}
+
+// packedTile returns where the tile of an output and a value of K begins.
+template <class W>
+__device__ __forceinline__ const u8* packedTile(const u8* w, u32 k, u32 row, u32 at) {
+    const u32 across = (k + W::span - 1) / W::span;
+    return w + (u64(row / 16) * across + at / W::span) * W::bytes;
+}
+
+// A format has, for linear_*:
+//
+//   fetch    starts the copy of a tile: outputs from row on, values from k on
+//   Piece    a tile's weights at 32 values of K, as fragments and scales; piece(tile, s)
+//   Input    eight rows of x there; input(x)
+//   add      adds their products to y, an mma result
+//
+// and, but for rows of bf16, value: one weight, row and k being of the tile.
+
+// PlainInput is x as it comes.
+struct PlainInput {
+    typedef uint4 Input;
+    static __device__ __forceinline__ uint4 input(uint4 x) { return x; }
+};
+
+// Scaled is what formats with one scale for a group share.
+struct Scaled : PlainInput {
+    struct Piece {
+        u32 a[2][4];
+        float low, high; // scales of outputs g and g+8
+    };
+    static __device__ __forceinline__ void add(float y[4], const Piece& w, uint4 x) {
+        float c[4] = {};
+        multiply(c, w.a, x);
+        scaled(y, c, w.low, w.high);
+    }
+};
+
 // Rows of 16-bit weights, as the file has them.
-struct WeightBF16 {
+struct WeightBF16 : PlainInput {
     static constexpr int span = 64, bytes = 2048;
 
-    // fetch starts the copy of a tile: outputs from row on, values from k on.
     static __device__ __forceinline__ void fetch(u8* shared, const LinearParams& p, u32 row, u32 k) {
         const u32 lane = threadIdx.x & 31, g = lane >> 2, at = k + (lane & 3) * 8;
 #pragma unroll
@@ -65,139 +109,105 @@ struct WeightBF16 {
         }
     }
 
-    // accumulate adds the tile's products with x(tokens n of 8, piece of 32 of K).
-    template <int tokens, class X>
-    static __device__ __forceinline__ void accumulate(float (*y)[4], const u8* shared, const X& x) {
-        const u32 lane = threadIdx.x & 31;
-#pragma unroll
-        for (int s = 0; s < 2; s++) {
-            const uint4 low = *reinterpret_cast<const uint4*>(shared + (s * 64 + lane) * 16);
-            const uint4 high = *reinterpret_cast<const uint4*>(shared + (s * 64 + 32 + lane) * 16);
-            const u32 a[2][4] = {{low.x, high.x, low.y, high.y}, {low.z, high.z, low.w, high.w}};
-#pragma unroll
-            for (int n = 0; n < tokens; n++) multiply(y[n], a, x(n, s));
-        }
+    struct Piece {
+        u32 a[2][4];
+    };
+    static __device__ __forceinline__ Piece piece(const u8* tile, int s) {
+        const u8* at = tile + (s * 64 + (threadIdx.x & 31)) * 16;
+        const uint4 low = *reinterpret_cast<const uint4*>(at), high = *reinterpret_cast<const uint4*>(at + 512);
+        return {{{low.x, high.x, low.y, high.y}, {low.z, high.z, low.w, high.w}}};
     }
+    static __device__ __forceinline__ void add(float y[4], const Piece& w, uint4 x) { multiply(y, w.a, x); }
 };
 
-// fetchPacked starts the copy of a tile whose bytes lie together.
-template <int bytes>
-__device__ __forceinline__ void fetchPacked(u8* shared, const u8* tile) {
-#pragma unroll
-    for (int i = 0; i < bytes; i += 512) {
-        const u32 at = i + (threadIdx.x & 31) * 16;
-        if (i + 512 <= bytes || at < bytes) copy16(shared + at, tile + at);
-    }
-}
+struct WeightQ4_0 : Scaled {
+    static constexpr int span = 64, bytes = 576, scales = 512;
 
-// packedTile returns where a tile of a packed matrix begins.
-template <class W>
-__device__ __forceinline__ const u8* packedTile(const u8* w, u32 k, u32 row, u32 at) {
-    const u32 across = (k + W::span - 1) / W::span;
-    return w + (u64(row / 16) * across + at / W::span) * W::bytes;
-}
-
-template <class W>
-__device__ __forceinline__ void fetchTile(u8* shared, const LinearParams& p, u32 row, u32 k) {
-    fetchPacked<W::bytes>(shared, packedTile<W>(p.w, p.k, row, k));
-}
-
-struct WeightQ4_0 {
-    static constexpr int span = 64, bytes = 576;
     static __device__ __forceinline__ void fetch(u8* shared, const LinearParams& p, u32 row, u32 k) {
-        fetchTile<WeightQ4_0>(shared, p, row, k);
+        fetchPacked<bytes>(shared, packedTile<WeightQ4_0>(p.w, p.k, row, k));
     }
-    template <int tokens, class X>
-    static __device__ __forceinline__ void accumulate(float (*y)[4], const u8* shared, const X& x) {
+    static __device__ __forceinline__ Piece piece(const u8* tile, int s) {
         const u32 lane = threadIdx.x & 31;
-        const uint4 q = *reinterpret_cast<const uint4*>(shared + lane * 16);
-        const uint2 d = *reinterpret_cast<const uint2*>(shared + 512 + (lane >> 2) * 8);
-#pragma unroll
-        for (int s = 0; s < 2; s++) {
-            u32 a[2][4];
-            fourBits<8>(a, s ? q.z : q.x, s ? q.w : q.y);
-            const float low = F16::lo(s ? d.y : d.x), high = F16::hi(s ? d.y : d.x);
-#pragma unroll
-            for (int n = 0; n < tokens; n++) {
-                float c[4] = {};
-                multiply(c, a, x(n, s));
-                scaled(y[n], c, low, high);
-            }
-        }
+        const uint4 q = *reinterpret_cast<const uint4*>(tile + lane * 16);
+        const uint2 d = *reinterpret_cast<const uint2*>(tile + scales + (lane >> 2) * 8);
+        Piece w;
+        fourBits<8>(w.a, s ? q.z : q.x, s ? q.w : q.y);
+        w.low = F16::lo(s ? d.y : d.x), w.high = F16::hi(s ? d.y : d.x);
+        return w;
     }
-    // value is one weight; row and k are of the tile.
     static __device__ __forceinline__ float value(const u8* tile, u32 row, u32 k) {
         const u32 lane = (row & 7) * 4 + (k >> 3 & 3), word = (k >> 5) * 2 + (row >> 3), e = k & 7;
         const u32 q = reinterpret_cast<const u32*>(tile)[lane * 4 + word] >> (4 * (e >> 1) + 16 * (e & 1)) & 15;
-        const u16 d = reinterpret_cast<const u16*>(tile + 512)[(row & 7) * 4 + (k >> 5) * 2 + (row >> 3)];
+        const u16 d = reinterpret_cast<const u16*>(tile + scales)[(row & 7) * 4 + (k >> 5) * 2 + (row >> 3)];
         return halfToFloat(d) * float(i32(q) - 8);
     }
 };
 
-struct WeightQ8_0 {
-    static constexpr int span = 64, bytes = 1088;
+struct WeightQ8_0 : Scaled {
+    static constexpr int span = 64, bytes = 1088, scales = 1024;
+
     static __device__ __forceinline__ void fetch(u8* shared, const LinearParams& p, u32 row, u32 k) {
-        fetchTile<WeightQ8_0>(shared, p, row, k);
+        fetchPacked<bytes>(shared, packedTile<WeightQ8_0>(p.w, p.k, row, k));
     }
-    template <int tokens, class X>
-    static __device__ __forceinline__ void accumulate(float (*y)[4], const u8* shared, const X& x) {
+    static __device__ __forceinline__ Piece piece(const u8* tile, int s) {
         const u32 lane = threadIdx.x & 31;
-        const uint2 d = *reinterpret_cast<const uint2*>(shared + 1024 + (lane >> 2) * 8);
-#pragma unroll
-        for (int s = 0; s < 2; s++) {
-            u32 a[2][4];
-            eightBits(a, *reinterpret_cast<const uint4*>(shared + s * 512 + lane * 16));
-            const float low = F16::lo(s ? d.y : d.x), high = F16::hi(s ? d.y : d.x);
-#pragma unroll
-            for (int n = 0; n < tokens; n++) {
-                float c[4] = {};
-                multiply(c, a, x(n, s));
-                scaled(y[n], c, low, high);
-            }
-        }
+        const uint2 d = *reinterpret_cast<const uint2*>(tile + scales + (lane >> 2) * 8);
+        Piece w;
+        eightBits(w.a, *reinterpret_cast<const uint4*>(tile + s * 512 + lane * 16));
+        w.low = F16::lo(s ? d.y : d.x), w.high = F16::hi(s ? d.y : d.x);
+        return w;
     }
     static __device__ __forceinline__ float value(const u8* tile, u32 row, u32 k) {
         const u32 lane = (row & 7) * 4 + (k >> 3 & 3), word = (k >> 2 & 1) * 2 + (row >> 3), e = k & 3;
         const u8 q = tile[(k >> 5) * 512 + lane * 16 + word * 4 + (e >> 1) + 2 * (e & 1)];
-        const u16 d = reinterpret_cast<const u16*>(tile + 1024)[(row & 7) * 4 + (k >> 5) * 2 + (row >> 3)];
+        const u16 d = reinterpret_cast<const u16*>(tile + scales)[(row & 7) * 4 + (k >> 5) * 2 + (row >> 3)];
         return halfToFloat(d) * float(i32(static_cast<signed char>(q)));
     }
 };
 
 struct WeightQ4_K {
-    static constexpr int span = 256, bytes = 2368;
-    static constexpr int scales = 2048, header = 2304; // within a tile
+    static constexpr int span = 256, bytes = 2368, scales = 2048, header = 2304;
+
     static __device__ __forceinline__ void fetch(u8* shared, const LinearParams& p, u32 row, u32 k) {
-        fetchTile<WeightQ4_K>(shared, p, row, k);
+        fetchPacked<bytes>(shared, packedTile<WeightQ4_K>(p.w, p.k, row, k));
     }
-    template <int tokens, class X>
-    static __device__ __forceinline__ void accumulate(float (*y)[4], const u8* shared, const X& x) {
-        const u32 lane = threadIdx.x & 31, g = lane >> 2;
-        const uint2 h = *reinterpret_cast<const uint2*>(shared + header + g * 8); // d, dmin of g, then of g+8
+
+    struct Piece {
+        u32 a[2][4];
+        float low, high, lowMin, highMin;
+    };
+    static __device__ __forceinline__ Piece piece(const u8* tile, int s) {
+        const u32 lane = threadIdx.x & 31, g = lane >> 2, part = s / 2, group = s % 2;
+        const uint4 q = *reinterpret_cast<const uint4*>(tile + part * 512 + lane * 16);
+        const uint2 m = *reinterpret_cast<const uint2*>(tile + scales + part * 64 + g * 8);
+        const uint2 h = *reinterpret_cast<const uint2*>(tile + header + g * 8); // d, dmin of g, then of g+8
+        const u32 v = group ? m.y : m.x;                                        // sc, m of g, then of g+8
+        Piece w;
+        fourBits<0>(w.a, group ? q.z : q.x, group ? q.w : q.y);
+        w.low = F16::lo(h.x) * float(v & 255), w.lowMin = F16::hi(h.x) * -float(v >> 8 & 255);
+        w.high = F16::lo(h.y) * float(v >> 16 & 255), w.highMin = F16::hi(h.y) * -float(v >> 24);
+        return w;
+    }
+
+    // The minimum takes the sums of x over the group, of the rows that this lane has
+    // in an mma result.
+    struct Input {
+        uint4 x;
+        float sum[2];
+    };
+    static __device__ __forceinline__ Input input(uint4 x) {
         constexpr u32 ones = 0x3f803f80;
         const u32 one[2][4] = {{ones, ones, ones, ones}, {ones, ones, ones, ones}};
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const uint4 q = *reinterpret_cast<const uint4*>(shared + i * 512 + lane * 16);
-            const uint2 m = *reinterpret_cast<const uint2*>(shared + scales + i * 64 + g * 8);
-#pragma unroll
-            for (int s = 0; s < 2; s++) {
-                u32 a[2][4];
-                fourBits<0>(a, s ? q.z : q.x, s ? q.w : q.y);
-                const u32 v = s ? m.y : m.x; // sc, m of g, then of g+8
-                const float low = F16::lo(h.x) * float(v & 255), lowMin = F16::hi(h.x) * -float(v >> 8 & 255);
-                const float high = F16::lo(h.y) * float(v >> 16 & 255), highMin = F16::hi(h.y) * -float(v >> 24);
-#pragma unroll
-                for (int n = 0; n < tokens; n++) {
-                    float c[4] = {}, sum[4] = {}; // sum: of x, which takes the minimum
-                    const uint4 xs = x(n, i * 2 + s);
-                    multiply(c, a, xs);
-                    multiply(sum, one, xs);
-                    scaled(y[n], c, low, high);
-                    scaled(y[n], sum, lowMin, highMin);
-                }
-            }
-        }
+        float c[4] = {};
+        multiply(c, one, x);
+        return {x, {c[0], c[1]}};
+    }
+    static __device__ __forceinline__ void add(float y[4], const Piece& w, const Input& x) {
+        float c[4] = {};
+        multiply(c, w.a, x.x);
+        scaled(y, c, w.low, w.high);
+        const float sums[4] = {x.sum[0], x.sum[1], x.sum[0], x.sum[1]};
+        scaled(y, sums, w.lowMin, w.highMin);
     }
     static __device__ __forceinline__ float value(const u8* tile, u32 row, u32 k) {
         const u32 part = k >> 6, g = row & 7, h = row >> 3, group = k >> 5 & 1, e = k & 7;
