@@ -1,6 +1,7 @@
 package tokenlog
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -255,6 +256,38 @@ func (w written) end(t testing.TB, disk *vfstest.Disk) LSN {
 	defer l.release()
 	l.abandon()
 	return l.fill.lsn
+}
+
+// TestStaleBatch: a good batch counts only in the life of the file that it was
+// written in, and only where it was written.
+func TestStaleBatch(t *testing.T) {
+	former := example{major, minor}.file()
+	h := exampleHeader
+	h.major, h.minor, h.number, h.salt = major, minor, 2, h.salt+1
+	copy(former, h.append(nil))
+	l, got := mustOpen(t, diskWith(t, "00000001.seg", former), small)
+	if len(got) != 0 || l.Status().Segments != 0 || len(l.Recovery().Damage) != 0 {
+		t.Errorf("of a former life: %q, %+v", text(got), l.Recovery())
+	}
+	mustClose(t, l)
+
+	moved := example{major, minor}.file()
+	copy(moved[2*pageSize:], moved[pageSize:2*pageSize])
+	l, got = mustOpen(t, diskWith(t, "00000001.seg", moved), small)
+	equal(t, "a batch in two places", text(got), "160.1* hello", "160.2 from the future")
+	mustClose(t, l)
+
+	// Nor does salvage take a directory of another life or place.
+	for name, at := range map[string]int{"salt": 16, "LSN": 8} {
+		b := bytes.Clone(example{major, minor}.file()[pageSize : 2*pageSize])
+		footer := b[pageSize-footerSize:]
+		footer[at]++
+		directory := b[pageSize-footerSize-2*entrySize : pageSize-footerSize]
+		le.PutUint64(footer, directoryCheck(directory, footer))
+		if _, _, ok := findDirectory(b, exampleHeader.salt, firstLSN); ok {
+			t.Errorf("a directory with another %s was taken", name)
+		}
+	}
 }
 
 // TestDamagedOwner: what a caller can do with an owner that lost its end.
