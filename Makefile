@@ -31,9 +31,11 @@ test: ## all tests that need no accelerator, under 10 minutes on 2 cores
 	$(GO) vet ./...
 	$(GO) test ./...
 
-test-long: ## the race detector (needs a C compiler), then every fuzz target
+test-long: ## race detector (needs a C compiler), CUDA images anew, every fuzz target
 	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
+	sh scripts/cuda-wheels.sh
+	$(GO) test ./kernels/cuda/build -afresh
 	sh scripts/fuzz.sh
 
 test-openai: build $(MODEL) ## the openai Python client against a served model
