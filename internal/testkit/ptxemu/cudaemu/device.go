@@ -29,12 +29,13 @@ type context struct {
 	graphs  map[uintptr]*graph
 	execs   map[uintptr]*graph
 	nodes   map[uintptr]*node
+	blas    map[uintptr]any // objects of cuBLASLt
 }
 
 func (e *Emulator) newContext() *context {
 	c := &context{handle: e.handle(), mem: ptxemu.NewMemory(e.opt.MemoryBytes),
 		device: map[uint64]bool{}, host: map[uintptr]*hostRange{}, streams: map[uintptr]*stream{}, events: map[uintptr]*event{},
-		modules: map[uintptr]*module{}, funcs: map[uintptr]*function{}, graphs: map[uintptr]*graph{}, execs: map[uintptr]*graph{}, nodes: map[uintptr]*node{}}
+		modules: map[uintptr]*module{}, funcs: map[uintptr]*function{}, graphs: map[uintptr]*graph{}, execs: map[uintptr]*graph{}, nodes: map[uintptr]*node{}, blas: map[uintptr]any{}}
 	c.streams[0] = &stream{} // the default stream
 	return c
 }
@@ -44,7 +45,7 @@ func (c *context) inventory() map[string]int {
 	m := map[string]int{}
 	for kind, n := range map[string]int{
 		"device memory": len(c.device), "host memory": len(c.host), "streams": len(c.streams) - 1, "events": len(c.events),
-		"modules": len(c.modules), "graphs": len(c.graphs), "executable graphs": len(c.execs),
+		"modules": len(c.modules), "graphs": len(c.graphs), "executable graphs": len(c.execs), "cuBLASLt objects": len(c.blas),
 	} {
 		if n > 0 {
 			m[kind] = n

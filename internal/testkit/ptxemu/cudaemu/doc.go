@@ -35,6 +35,12 @@
 // Inject makes the Nth call of a function fail with a code; a code that loses
 // the context stays until DevicePrimaryCtxReset. Hang makes it block.
 //
+// # Other libraries
+//
+// BlasSymbols is cuBLASLt: products of column-major matrices in float64, rounded
+// once, with layouts, alignment and workspace checked. NVMLSymbols is the
+// management library of the same device.
+//
 // What a driver does beside (peer access, managed memory, virtual memory, pools,
 // IPC, textures, cooperative launches) is not here. Attributes that describe
 // machine code, such as registers, have made-up values.

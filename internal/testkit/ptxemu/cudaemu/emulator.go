@@ -40,6 +40,7 @@ type Emulator struct {
 	images   []image
 	current  map[int]uintptr // thread ID -> context
 	retained int
+	managed  int      // nvmlInit without nvmlShutdown
 	ctx      *context // nil before the first retain, and after the last release
 	handles  uintptr  // the last given out
 	leaked   map[string]int

@@ -27,16 +27,29 @@ type handler struct {
 // handlers holds every function, by symbol; init fills it.
 var handlers map[string]*handler
 
-// callbacks makes C functions of the handlers: once, because they live for
-// ever. Each goes to the emulator that is active when it is called.
+// callbacks are the driver's functions. Each goes to the emulator that is active
+// when it is called.
 var callbacks = sync.OnceValue(func() dynload.Symbols {
+	return bind(cuda.Functions(), func(symbol string) func(args []uintptr) uintptr {
+		h := handlers[symbol]
+		if h == nil {
+			panic("cudaemu: BUG: no emulation of " + symbol)
+		}
+		return func(args []uintptr) uintptr {
+			if e := active.Load(); e != nil {
+				return uintptr(uint32(e.call(symbol, h, args)))
+			}
+			return uintptr(cuda.NotInitialized)
+		}
+	})
+})
+
+// bind makes C functions: once a process, because they live for ever.
+func bind(funcs []dynload.Func, answer func(symbol string) func(args []uintptr) uintptr) dynload.Symbols {
 	symbols := dynload.Symbols{}
 	word := reflect.TypeFor[uintptr]()
-	for _, f := range cuda.Functions() {
-		h := handlers[f.Symbol]
-		if h == nil {
-			panic("cudaemu: BUG: no emulation of " + f.Symbol)
-		}
+	for _, f := range funcs {
+		do := answer(f.Symbol)
 		in := make([]reflect.Type, len(f.Args))
 		for i := range in {
 			in[i] = word
@@ -46,16 +59,12 @@ var callbacks = sync.OnceValue(func() dynload.Symbols {
 			for i, v := range values {
 				args[i] = widen(uintptr(v.Uint()), f.Args[i])
 			}
-			code := cuda.NotInitialized
-			if e := active.Load(); e != nil {
-				code = e.call(f.Symbol, h, args)
-			}
-			return []reflect.Value{reflect.ValueOf(uintptr(uint32(code)))}
+			return []reflect.Value{reflect.ValueOf(do(args))}
 		})
 		symbols[f.Symbol] = dynload.NewCallback(fn.Interface())
 	}
 	return symbols
-})
+}
 
 // widen gives an argument its value: a C caller leaves the upper half of a
 // narrow one undefined.
