@@ -119,7 +119,7 @@ func candidates(node *kong.Node, words []string) []string {
 			waiting = valueFlag(node, word)
 		default:
 			if next := child(node, word); next != nil {
-				node, position = next, 0
+				node = next
 			} else {
 				position++
 			}

@@ -41,6 +41,7 @@ func TestCandidates(t *testing.T) {
 		{"serve --log-level ", ""},
 		{"run -p text --temp 1 --th", "--threads"},
 		{"run -p ", ""},
+		{"run -p --th", ""},
 		{"bench ", "local serve"},
 		{"bench --sw", "--sweep"},
 		{"bench --model ", ":file"},

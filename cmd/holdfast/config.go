@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"reflect"
-	"strings"
 
 	"github.com/alecthomas/kong"
 	"github.com/go-json-experiment/json/jsontext"
@@ -136,7 +135,7 @@ func readValue(d *jsontext.Decoder, list bool) (any, error) {
 func unknownKey(name string, known map[string]*kong.Flag) error {
 	best, least := "", 2+len(name)/3
 	for k := range known {
-		if d := distance(strings.ReplaceAll(name, "_", "-"), k); d < least || d == least && k < best {
+		if d := distance(name, k); d < least || d == least && k < best {
 			best, least = k, d
 		}
 	}

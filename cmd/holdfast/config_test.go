@@ -73,6 +73,7 @@ func TestReadConfig(t *testing.T) {
 		{"[]", "1", "JSON object"},
 		{"", "1", "unexpected EOF"},
 		{"{}\n{}", "2", "after the object"},
+		{"{} x", "1", "after the object"},
 		{"listen = 1", "1", ""},
 		{"{\"model\": \"\xff\"}", "1", "UTF-8"},
 	} {
