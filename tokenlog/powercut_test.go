@@ -64,6 +64,47 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
+// TestLastBatchHasAHome: a process dies while it writes the last batch of the one
+// before again, and so does the next, and the next. The only durable copy is in the
+// first one's segment, which is empty by then, and must not be used again.
+func TestLastBatchHasAHome(t *testing.T) {
+	w := newWorld(t, 1)
+	w.opts, w.faulty = small, 0
+	disk := w.disk
+	w.start()
+	w.append(id(1))
+	for w.work() {
+	}
+	w.floor = w.l.Durable()
+	first := disk.Ops()
+	w.l.abandon()
+	w.l.release()
+	for range 3 {
+		found := replayed{}
+		synced := false
+		l, err := open(vfstest.Fault(disk, func(c vfstest.Call) error {
+			if c.Op == "sync" {
+				synced = true
+				panic(killed{})
+			}
+			return nil
+		}), w.dir, w.opts, found.record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.l = l
+		if died := w.workUntilKilled(); !died || !synced {
+			t.Fatal("the process lives")
+		}
+		l.release()
+		for op := first; op <= disk.Ops(); op++ {
+			for range 20 {
+				w.check(w.crash(op), op, fmt.Sprintf("after operation %d", op))
+			}
+		}
+	}
+}
+
 type counts struct {
 	cuts, acked, segments, rewrites, compactions, faults, closes, kills, ends int
 }

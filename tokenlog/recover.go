@@ -160,7 +160,7 @@ func (r *recovery) living(segments []*segment) []*segment {
 	living := []*segment{next}
 	for i := len(segments) - 2; i >= 0; i-- {
 		s := segments[i]
-		if s.end = max(s.first, next.first); s.end <= r.kept {
+		if s.end = max(s.first, next.first); s.end <= r.kept && s.first < r.kept {
 			s.close()
 			continue
 		}
