@@ -200,3 +200,45 @@ func float(i uint32) float32 {
 	}
 	return math.Float32frombits(i &^ (1 << 31))
 }
+
+// TestWeights compares the buckets' sums, in which a weight that is off by one unit
+// shows; a drawn token rarely does.
+func TestWeights(t *testing.T) {
+	const vocab = 4100
+	g, x := newGPU(t), normals(newRand(12), vocab, 6)
+	draw := NewDraw(&sampler.Row{Params: sampler.Params{Temperature: 0.8, TopP: 1}}, -1)
+	p := &SampleParams{
+		Logits: put(g, x), Draws: put(g, []Draw{draw}), Octave: put(g, OctaveTable()), Top: room[float32](g, 1), Counts: room[uint32](g, SampleBuckets),
+		Sums: room[uint64](g, SampleBuckets), Tokens: room[int32](g, 1), Sampled: room[int32](g, 1), Rows: 1, Vocab: vocab, Stride: vocab,
+	}
+	g.run("sample_top", p)
+	g.run("sample_weigh", p)
+	counts, sums := make([]uint32, SampleBuckets), make([]uint64, SampleBuckets)
+	octave := OctaveTable()
+	for _, logit := range x {
+		if y := float64((float64(slices.Max(x)) - float64(logit)) * draw.Steps); y <= draw.Last {
+			b := uint16(math.Float64bits(y+0x1.8p52)) / 64
+			counts[b]++
+			sums[b] += weight(y, octave)
+		}
+	}
+	gotCounts, gotSums := get[uint32](g, p.Counts, SampleBuckets), get[uint64](g, p.Sums, SampleBuckets)
+	for b := range sums {
+		if gotCounts[b] != counts[b] || gotSums[b] != sums[b] {
+			t.Fatalf("bucket %d: %d tokens of weight %d, want %d of %d", b, gotCounts[b], gotSums[b], counts[b], sums[b])
+		}
+	}
+}
+
+// weight is sampler's function of this name, written again.
+func weight(y float64, octave []float64) uint64 {
+	const c1 = -math.Ln2 / steps
+	t := y + 0x1.8p52
+	n := math.Float64bits(t) & 0xffff
+	r := y - (t - 0x1.8p52)
+	q := c1*c1/2 + float64(r*(c1*c1*c1/6))
+	q = c1 + float64(r*q)
+	q = float64(r * q)
+	w := math.Float64frombits(math.Float64bits(octave[n%steps]) - n/steps<<52)
+	return uint64(int64(w + float64(w*q)))
+}
