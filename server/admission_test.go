@@ -57,6 +57,26 @@ func TestQueueOfTokens(t *testing.T) {
 	}
 }
 
+// TestPromptLeavesOnce has all completions of a prompt begin: it is taken out of
+// the queue once.
+func TestPromptLeavesOnce(t *testing.T) {
+	s := serve(t, &fakeWorker{pieces: hello[:1], more: make(chan engine.Delta)})
+	conn := s.dial()
+	conn.send(post(textPath, strings.Replace(tokens(40), `{`, `{"n":3,"stream":true,`, 1)))
+	res := conn.receive()
+	got := ""
+	for b := make([]byte, 1024); strings.Count(got, "Hel") < 3; {
+		n, err := res.Body.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += string(b[:n])
+	}
+	if n := s.queue.tokens.Load(); n != 0 {
+		t.Errorf("%d tokens in the queue", n)
+	}
+}
+
 // drained waits until nothing is in the queue.
 func (s *testServer) drained() {
 	s.t.Helper()

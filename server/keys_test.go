@@ -34,7 +34,8 @@ func withKeys(path string) func(*Config) { return func(c *Config) { c.APIKeys = 
 func TestParseKeys(t *testing.T) {
 	// echo -n s3cret | sha256sum
 	const hash = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0"
-	k, err := parseKeys([]byte("# keys\n\n a-Z_0.9:" + strings.ToUpper(hash) + "\r\n" + keyLine("bob", "b") + keyLine("bob", "b2")))
+	k, err := parseKeys([]byte("# keys\n\n a-Z_0.9:" + strings.ToUpper(hash) + "\r\n" + keyLine("bob", "b") + keyLine("bob", "b2") +
+		"carol:" + hash[:63] + "1\ndave:f" + hash[1:]))
 	if err != nil {
 		t.Fatal(err)
 	}
