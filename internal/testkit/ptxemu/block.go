@@ -36,6 +36,7 @@ type barrier struct {
 type waiter struct {
 	w     *warp
 	lanes uint32
+	whole bool // all that the warp has
 	done  func(w *warp, lanes uint32, votes, arrived int)
 }
 
@@ -129,6 +130,7 @@ func (b *block) arrive(a arrival) {
 	bar.seen[w.id] = max(bar.seen[w.id], w.clock)
 	w.tick()
 	if a.stay {
+		a.whole = a.lanes == w.live
 		w.ready &^= a.lanes
 		w.parked |= a.lanes
 		bar.waiting = append(bar.waiting, a.waiter)
@@ -144,7 +146,7 @@ func (b *block) complete() {
 			continue
 		}
 		for _, a := range bar.waiting {
-			if a.w.parked == a.w.live { // it did nothing since
+			if a.whole { // the warp did nothing since it came
 				bar.seen[a.w.id] = b.epoch
 			}
 		}

@@ -144,7 +144,7 @@ func (c *comp) barrier(first, n int, stay bool, votes func(w *warp) uint32, done
 	aligned := c.inst.needs == needWarp
 	return func(w *warp, m uint32) {
 		l := bits.TrailingZeros32(m)
-		a := arrival{waiter: waiter{w, m, done}, bar: int(w.r[number][l]), need: int(w.r[count][l]), stay: stay, threads: bits.OnesCount32(m)}
+		a := arrival{waiter: waiter{w: w, lanes: m, done: done}, bar: int(w.r[number][l]), need: int(w.r[count][l]), stay: stay, threads: bits.OnesCount32(m)}
 		if a.bar >= len(w.blk.bars) || a.need%32 != 0 || n == 2 && a.need == 0 {
 			w.fault(&Fault{Kind: Undefined, Detail: "barrier number past 15, or count of threads that is no multiple of 32"}, m)
 		}

@@ -247,8 +247,7 @@ func function1(approx, exact func(float64) float64) func(c *comp) op {
 
 func reciprocal(x float64) float64 { return divOdd(1, x) }
 
-// hardware turns the subnormal operands of rsqrt and lg2 into their values: no
-// flush without .ftz.
+// rsqrt takes subnormal operands as they are: only .ftz flushes.
 func rsqrt(x float64) float64 { return 1 / math.Sqrt(x) }
 
 func opCopysign(c *comp) op {

@@ -36,7 +36,7 @@ func (c *comp) memoryMods() (x memoryMods) {
 	return x
 }
 
-// reads and writes are the kind of access.
+// access is a with whether the instruction is strong.
 func (x memoryMods) access(a access) access {
 	if x.strong {
 		return a | accessStrong
@@ -209,8 +209,8 @@ func opPrefetch(c *comp) op {
 
 func nothing(*warp, uint32) {}
 
-// opFence covers membar, fence, discard and applypriority: blocks see each
-// other's writes at once here.
+// opFence covers membar and fence, because blocks see each other's writes at
+// once here, and discard and applypriority, which are hints.
 func opFence(c *comp) op {
 	for c.oneOf("sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "sys", "gl", "proxy", "alias", "async", "global", "L2", "L2::evict_normal", "shared::cta") != "" {
 	}
