@@ -32,6 +32,16 @@
 // mma sums its products in float64 and rounds once. Kernels whose blocks wait
 // for each other are not supported: a block runs to its end.
 //
+// # What is not there
+//
+// Instructions of sm_80 are, and of later ones elect, stmatrix, griddepcontrol and
+// the conversions of 8-bit floats. wgmma, tensor maps, bulk copies and mbarrier,
+// wmma, textures, clusters, indirect calls, recursion, printf, and rounding
+// modes of f64 but to nearest are refused by Load.
+//
+// cudaemu, in the folder below, puts this behind the functions of the CUDA
+// driver.
+//
 // # How it works
 //
 // Each instruction is compiled once to a closure over the 32 lanes of a warp.

@@ -259,3 +259,18 @@ func TestMmaRounding(t *testing.T) {
 		}
 	}
 }
+
+// TestShuffleFromOutside: a lane that takes no part gives nothing of use, even
+// if its register holds what would be right.
+func TestShuffleFromOutside(t *testing.T) {
+	run := matrixModule(t, ".reg .pred %p; setp.lt.u32 %p, %l, 16; mov.u32 %d0, 7; @%p shfl.sync.idx.b32 %d0, %a0, 20, 31, 0xffff;", 1, 1)
+	words := make([]uint32, 32)
+	for l := range words {
+		words[l] = 100
+	}
+	for l, got := range run(words) {
+		if want := map[bool]uint32{true: strange, false: 7}[l < 16]; got != want {
+			t.Errorf("lane %d got %#x, not %#x", l, got, want)
+		}
+	}
+}
