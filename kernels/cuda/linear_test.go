@@ -103,7 +103,7 @@ func TestEmbed(t *testing.T) {
 		g := newGPU(t)
 		m := newMatrix(g, newRand(4), kind, 50, 1280)
 		p := &EmbedParams{
-			ID: put(g, []int32{7, -1, 49, 50, -1, -2}), Rows: put(g, []int32{0, 1, 2, 3, -1, 0}), Sampled: put(g, []int32{99, 33, 99, 99}),
+			ID: put(g, []int32{7, -1, 49, 50, -1, -2}), Rows: put(g, []int32{0, 3, 2, 1, -1, 0}), Sampled: put(g, []int32{99, 99, 99, 33}),
 			Table: m.device, Out: room[float32](g, 6*m.k), Tokens: 6, Vocab: 50, Dim: uint32(m.k), Scale: 0.5,
 		}
 		g.run("embed_"+kind, p)

@@ -95,6 +95,8 @@ func TestSample(t *testing.T) {
 		{Temperature: 0.7, TopP: 0.9},
 		{Temperature: 2, TopP: 1, TopK: 40},
 		{Temperature: 1.3, TopP: 0.5, TopK: 3},
+		{Temperature: 1, TopP: 1, TopK: 3},
+		{Temperature: 0.9, TopP: 1, TopK: 7},
 		{Temperature: 1, TopP: 1, MinP: 0.05},
 		{Temperature: 1, TopP: 0.95, TopK: 1},
 		{Temperature: 1, TopP: 1e-9},
@@ -204,8 +206,14 @@ func float(i uint32) float32 {
 // TestWeights compares the buckets' sums, in which a weight that is off by one unit
 // shows; a drawn token rarely does.
 func TestWeights(t *testing.T) {
-	const vocab = 4100
-	g, x := newGPU(t), normals(newRand(12), vocab, 6)
+	const vocab = 5000
+	g, rng := newGPU(t), newRand(12)
+	// Weights close to the top's have the fewest bits below the binary point.
+	x := append(normals(rng, vocab-1000, 0.1), normals(rng, 1000, 6)...)
+	x[0] = 1
+	for i := range x {
+		x[i] = min(x[i], 1)
+	}
 	draw := NewDraw(&sampler.Row{Params: sampler.Params{Temperature: 0.8, TopP: 1}}, -1)
 	p := &SampleParams{
 		Logits: put(g, x), Draws: put(g, []Draw{draw}), Octave: put(g, OctaveTable()), Top: room[float32](g, 1), Counts: room[uint32](g, SampleBuckets),
