@@ -63,7 +63,9 @@ func (w written) reopen(t testing.TB, disk *vfstest.Disk, what string) (Recovery
 	got := map[Owner][]Record{}
 	l, err := open(disk, "log", small, func(r Record) error {
 		r.Payload = slices.Clone(r.Payload)
-		got[r.Owner] = append(got[r.Owner], r)
+		if got[r.Owner] = append(got[r.Owner], r); r.Kind != kind {
+			t.Errorf("%s: a record of kind %+v", what, r.Kind)
+		}
 		return nil
 	})
 	if err != nil {
@@ -335,6 +337,36 @@ func TestDamagedOwner(t *testing.T) {
 	equal(t, "replay after mend", text(got), "1.1* one", "2.1* other", "1.1* one", "1.2 two again")
 	if r := l.Recovery(); len(r.Owners) != 0 || len(r.Damage) != 1 {
 		t.Errorf("recovery %+v", r)
+	}
+	mustClose(t, l)
+}
+
+// TestRewriteIsWhole: a rewrite of which a part is damaged leaves the history before
+// it, and numbers that a rewrite dropped are not given again.
+func TestRewriteIsWhole(t *testing.T) {
+	disk := vfstest.NewDisk()
+	l, _ := mustOpen(t, disk, small)
+	for _, payload := range []string{"one", "two", "three"} {
+		put(t, l, id(1), payload)
+	}
+	last, _ := l.Last(id(1))
+	if err := l.Rewrite(id(1), last, []Record{{Seq: 1, Kind: kind, Payload: []byte("1")}, {Seq: 2, Kind: kind, Payload: []byte("2")}}); err != nil {
+		t.Fatal(err)
+	}
+	put(t, l, id(1), "four")
+	equal(t, "history", history(t, l, id(1)), "1.1* 1", "1.2 2", "1.4 four")
+	name, prev := l.segments[0].name, int64(0)
+	for r := range l.History(id(1)) {
+		if r.Seq == 2 {
+			prev = l.segments[0].offset(r.LSN)
+		}
+	}
+	mustClose(t, l)
+	change(t, disk, name, prev+recordSize, 1, func(b []byte) { b[0]++ })
+	l, got := mustOpen(t, disk, small)
+	equal(t, "replay", text(got), "1.1* one", "1.2 two", "1.3 three")
+	if r := l.Recovery(); len(r.Owners) != 1 || r.Owners[0].Seq != 4 {
+		t.Errorf("%+v", r)
 	}
 	mustClose(t, l)
 }
