@@ -94,7 +94,7 @@ func (l *Log) recover(replay func(Record) error) error {
 	}
 	l.found = r.found
 	l.sortFiles(files)
-	return l.resume(r.closed)
+	return l.resume(r.closed && !r.begun)
 }
 
 // allocate makes the buffers, large enough for the batch that may have to be
@@ -150,10 +150,11 @@ func (l *Log) sortFiles(files []logFile) {
 	l.ready = len(l.w.spares)
 }
 
-// resume goes on in the last segment if the log was closed, and else in another:
-// the torn end of a batch may lie behind the last good one.
-func (l *Log) resume(closed bool) (err error) {
-	if !closed {
+// resume goes on in the last segment if the log was closed there, and else in
+// another: the torn end of a batch may lie behind the last good one, and where a
+// later segment was begun the last one has its end.
+func (l *Log) resume(possible bool) (err error) {
+	if !possible {
 		return nil
 	}
 	s := l.segments[len(l.segments)-1]

@@ -38,6 +38,7 @@ type recovery struct {
 	last    []byte // the last good batch, nil if there is none
 	lastLSN LSN
 	closed  bool // and it marks that the log was closed
+	begun   bool // a later segment was begun, for a batch that never was durable
 	buf     []byte
 	unread  []unread // pages that the last load could not read, ascending
 }
@@ -129,6 +130,7 @@ func (r *recovery) newest(segments []*segment) ([]*segment, error) {
 			return segments, nil
 		}
 		s.close()
+		r.begun = true
 	}
 	return nil, nil
 }
