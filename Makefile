@@ -8,7 +8,7 @@ FLAGS  ?=
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-openai bench bench-peers bench-peers-serve lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve lint generate generate-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,15 +31,17 @@ test: ## all tests that need no accelerator, under 10 minutes on 2 cores
 	$(GO) vet ./...
 	$(GO) test ./...
 
-test-long: ## race detector (needs a C compiler), CUDA images anew, every fuzz target
-	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server
+test-long: test-schedules ## the race detector (needs a C compiler), full counts, every fuzz target
+	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server ./tokenlog
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
-	sh scripts/cuda-wheels.sh
-	$(GO) test ./kernels/cuda/build -afresh
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog ./kernels/cuda/...
 	sh scripts/fuzz.sh
 
-test-openai: build $(MODEL) ## the openai Python client against a served model
-	sh test/e2e/openai.sh $(MODEL)
+test-schedules: $(MODEL) ## batching at full counts: a million steps and canaries, 50 schedules of the real model
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 40m -v -run 'SimLong|Schedules|Canaries' ./scheduler ./engine
+
+test-clients: build $(MODEL) ## clients of OpenAI in Python, Node and Go, and lm-eval, against a served model
+	sh test/clients/run.sh $(MODEL) $(CLIENTS)
 
 bench: ## micro-benchmarks of kernels, sampler, tokenizer, scheduler
 	$(GO) test -run '^$$' -bench . ./kernels/... ./sampler ./tokenizer ./scheduler ./server ./device/...
