@@ -34,7 +34,9 @@ test: ## all tests that need no accelerator, under 10 minutes on 2 cores
 test-long: test-schedules ## the race detector (needs a C compiler), full counts, every fuzz target
 	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server ./tokenlog
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
-	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog ./kernels/cuda/...
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog
+	sh scripts/cuda-wheels.sh
+	$(GO) test ./kernels/cuda/build -afresh
 	sh scripts/fuzz.sh
 
 test-schedules: $(MODEL) ## batching at full counts: a million steps and canaries, 50 schedules of the real model
