@@ -35,7 +35,7 @@ test-long: ## race detector (needs a C compiler), CUDA images anew, every fuzz t
 	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
 	sh scripts/cuda-wheels.sh
-	$(GO) test ./kernels/cuda/build -afresh
+	$(GO) test -timeout 30m ./kernels/cuda/build -afresh
 	sh scripts/fuzz.sh
 
 test-openai: build $(MODEL) ## the openai Python client against a served model
