@@ -36,7 +36,7 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog
 	sh scripts/cuda-wheels.sh
-	$(GO) test ./kernels/cuda/build -afresh
+	$(GO) test -timeout 30m ./kernels/cuda/build -afresh
 	sh scripts/fuzz.sh
 
 test-schedules: $(MODEL) ## batching at full counts: a million steps and canaries, 50 schedules of the real model

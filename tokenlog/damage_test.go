@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/testkit/vfstest"
+	"github.com/holdfast-run/holdfast/internal/vfs"
 )
 
 // written is a log that was closed, what is in it, and copies of its disk.
@@ -367,6 +368,36 @@ func TestRewriteIsWhole(t *testing.T) {
 	equal(t, "replay", text(got), "1.1* one", "1.2 two", "1.3 three")
 	if r := l.Recovery(); len(r.Owners) != 1 || r.Owners[0].Seq != 4 {
 		t.Errorf("%+v", r)
+	}
+	mustClose(t, l)
+}
+
+// TestBegunSegmentEndsTheOneBefore: behind a log that was closed lies the header of a
+// segment that a dead process began. What is written then must not lie in the one
+// before, which ends where that header says.
+func TestBegunSegmentEndsTheOneBefore(t *testing.T) {
+	disk := diskWith(t, "00000001.seg", example{major, minor}.file())
+	h := exampleHeader
+	h.major, h.minor, h.number, h.first, h.size = major, minor, 2, firstLSN+2*pageSize, small.SegmentBytes
+	f, err := disk.Open("log/00000002.seg", vfs.Create)
+	if err == nil {
+		_, err = f.WriteAt(h.append(nil), 0)
+	}
+	if err == nil {
+		err = f.Allocate(h.size)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, _ := mustOpen(t, disk, small)
+	put(t, l, id(1), "x")
+	if s := l.segments[len(l.segments)-1]; s.number < 3 {
+		t.Errorf("the log went on in segment %d", s.number)
+	}
+	mustClose(t, l)
+	l, got := mustOpen(t, disk, small)
+	if len(got) != 3 || len(l.Recovery().Damage) != 0 {
+		t.Errorf("%q, %+v", text(got), l.Recovery())
 	}
 	mustClose(t, l)
 }
