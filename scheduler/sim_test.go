@@ -62,7 +62,7 @@ type sim struct {
 }
 
 const (
-	simRows  = 64
+	simRows  = 17 // about the engine's default; sixteen streams and one prompt
 	simQueue = 64 // the caller's limit of what one source has waiting
 )
 
@@ -329,8 +329,9 @@ func TestSimGreedy(t *testing.T) {
 // gaps between their tokens stay near the target.
 func TestSimStreams(t *testing.T) {
 	s := newSim(t, 3, 4000)
-	s.budget.ITL = 20 * time.Millisecond
-	streams := &source{rng: s.rng, rate: 1e6, prompt: 20, out: 3000, until: 1}
+	alone := time.Duration(s.costs.Base + 4000*s.costs.Token + 4000*4000/2*s.costs.Pair)
+	s.budget.ITL = 120 * time.Millisecond // sixteen rows and one tile behind 4,000 tokens take this device more than 50
+	streams := &source{rng: s.rng, rate: 1e6, prompt: 20, out: max(200, int(16*alone/s.budget.ITL)), until: 1}
 	for range 16 {
 		streams.next = s.now
 		s.submit(t, streams)
@@ -341,7 +342,7 @@ func TestSimStreams(t *testing.T) {
 	for _, j := range streams.jobs {
 		j.gaps = nil
 	}
-	prompts := &source{rate: 0.5 * 1e9 / (4000*s.costs.Token + 4000*4000/2*s.costs.Pair), prompt: 4000, out: 1, until: s.now + 30e9}
+	prompts := &source{rate: 0.4 / alone.Seconds(), prompt: 4000, out: 1, until: s.now + int64(10*alone)}
 	s.run(t, math.MaxInt, streams, prompts)
 	var gaps []int64
 	for _, j := range streams.jobs {
@@ -357,7 +358,6 @@ func TestSimStreams(t *testing.T) {
 	for _, j := range prompts.jobs {
 		waits = append(waits, j.ttft())
 	}
-	alone := time.Duration(s.costs.Base + 4000*s.costs.Token + 4000*4000/2*s.costs.Pair)
 	if p50 := percentile(0.5, waits); p50 > 6*alone {
 		t.Errorf("half of the prompts take more than %v, alone they take %v", p50, alone)
 	}
@@ -370,10 +370,10 @@ func TestSimLong(t *testing.T) {
 	if os.Getenv("HOLDFAST_LONG") != "" {
 		steps = 1_000_000
 	}
-	s := newSim(t, 4, 150)
+	s := newSim(t, 4, 60)
 	sources := make([]*source, 5)
 	for i := range sources {
-		sources[i] = &source{rate: 100, prompt: 60, out: 40, until: math.MaxInt64, patience: time.Second, forgets: true}
+		sources[i] = &source{rate: 5 * capacity(s.costs), prompt: 60, out: 40, until: math.MaxInt64, patience: 2 * s.costs.alone(), forgets: true}
 	}
 	heap := func() int64 {
 		runtime.GC()
