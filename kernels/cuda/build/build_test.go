@@ -128,7 +128,7 @@ func TestInstructions(t *testing.T) {
 		{"linear_bf16", []string{bf16, copies, "LDS.128"}},
 		{"linear_q", []string{bf16, copies, "HFMA2"}},
 		{"linear_q8", []string{"LDS.128"}},
-		{"linear_q4", []string{"LDS.64"}}, // half of a lane's 16 bytes at a time
+		{"linear_q4", []string{"LDS.64"}},  // half of a lane's 16 bytes at a time
 		{"linear_", []string{`LDG.E.128`}}, // x
 		{"gemm_", []string{bf16, copies, matrix}},
 		{"attend_bf16", []string{bf16}},
