@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/internal/testkit/echo"
 	"github.com/holdfast-run/holdfast/internal/testkit/golden"
 	"github.com/holdfast-run/holdfast/sampler"
 )
@@ -237,12 +238,20 @@ func waitIdle(t *testing.T, e *Engine) Stats {
 }
 
 func TestCancelFreesBlocks(t *testing.T) {
-	c := golden.TinyCase(t, "tiny-chat")
-	e := open(t, Config{MaxSequences: 2}, nil)
+	var rows atomic.Int64
+	gate := make(chan struct{})
+	e := open(t, Config{MaxSequences: 2}, func(l *loaded) {
+		l.backend = echo.Backend{Fault: func(*device.StepInput, int) bool {
+			if rows.Add(1) > 100 { // no machine is so fast that a request ends before it is cancelled
+				<-gate
+			}
+			return false
+		}}
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	var all []*Generation
 	for range 6 { // two run, four wait
-		g, err := e.Generate(ctx, Request{Tokens: c.Tokens[:c.Prompt], Params: greedy})
+		g, err := e.Generate(ctx, Request{Tokens: []int32{1, 2, 3}, Params: greedy, IgnoreEOS: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,6 +262,17 @@ func TestCancelFreesBlocks(t *testing.T) {
 	}
 	all[5].Close()
 	cancel()
+	cancelled := func(g *Generation) bool {
+		g.mail.mu.Lock()
+		defer g.mail.mu.Unlock()
+		return g.mail.stopped
+	}
+	for _, g := range all { // the context's end reaches each on a goroutine of its own, which says so
+		for !cancelled(g) {
+			<-g.mail.more
+		}
+	}
+	close(gate)
 	for i, g := range all {
 		if _, _, err := result(g); !errors.Is(err, context.Canceled) {
 			t.Errorf("generation %d ended with %v", i, err)
