@@ -31,6 +31,7 @@ type serveCmd struct {
 	MaxTime      time.Duration `default:"0s" placeholder:"DURATION" help:"How long a request may take in all; then it gets 504, or its stream an error. 0s, the default, is for ever."`
 	ServedNames  []string      `name:"served-model-name" sep:"none" placeholder:"NAME" help:"The name that clients use for the model; further ones, if given again, are aliases. Default: the file's name without its extension."`
 	MaxSequences int           `placeholder:"N" help:"Most requests that compute at once; more wait. Default 16."`
+	ITL          time.Duration `name:"itl-target" default:"50ms" placeholder:"DURATION" help:"Target for the time between two tokens of a stream: prompts beside it are computed in chunks that keep it, as far as one tile of 16 tokens does. Default ${default}."`
 	Store        string        `placeholder:"DIR" help:"Folder for what outlives the process: so far, the digests of model files, which then need not be computed at each start. Default: none."`
 	DrainTimeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long running requests may go on after SIGTERM. Default ${default}."`
 	TakeoverWait time.Duration `default:"0s" placeholder:"DURATION" help:"How long to wait for another process to give up the address and the store. Default ${default}: not at all."`
@@ -72,6 +73,9 @@ func (c *serveCmd) Validate() error {
 	}
 	if c.MaxSequences < 0 {
 		return fmt.Errorf("--max-sequences is %d; give 1 or more", c.MaxSequences)
+	}
+	if c.ITL <= 0 {
+		return fmt.Errorf("--itl-target is %v; give more than 0s", c.ITL)
 	}
 	if c.DrainTimeout < 0 {
 		return fmt.Errorf("--drain-timeout is %v; give 0s or more", c.DrainTimeout)
@@ -122,7 +126,7 @@ func (c *serveCmd) Run(std streams) error {
 	logger, lines := newLogger(std.err, c.LogFormat, c.LogLevel)
 
 	cfg := c.config()
-	cfg.MaxSequences, cfg.Store = c.MaxSequences, c.Store
+	cfg.MaxSequences, cfg.ITL, cfg.Store = c.MaxSequences, c.ITL, c.Store
 	var aliases []string
 	if len(c.ServedNames) > 0 {
 		cfg.ModelID, aliases = c.ServedNames[0], c.ServedNames[1:]
