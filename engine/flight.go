@@ -171,7 +171,7 @@ func (l *loop) land(f *flight) {
 	}
 	l.landed = now
 	l.sched.Learn(f.batch, now.Sub(began))
-	l.lastNs.Store(now.UnixNano())
+	l.lastNs.Store(l.now())
 	l.deliver(f, out)
 }
 

@@ -45,7 +45,7 @@ type loop struct {
 	epoch  time.Time     // of the scheduler's clock
 	wake   chan struct{} // holds a token when there is something to look at
 	done   chan struct{} // closed when run returns
-	lastNs atomic.Int64  // unix time of the last progress, 0 when idle
+	lastNs atomic.Int64  // the scheduler's clock at the last progress, 0 when idle
 
 	mu       sync.Mutex
 	inbox    []*Generation // waiting for the loop to take them
@@ -101,8 +101,8 @@ func (l *loop) close() error {
 	return l.slab.Close()
 }
 
-// now is the scheduler's clock.
-func (l *loop) now() int64 { return int64(time.Since(l.epoch)) }
+// now is the scheduler's clock: it stands still with the machine, and is never 0.
+func (l *loop) now() int64 { return int64(time.Since(l.epoch)) + 1 }
 
 func (l *loop) notify() {
 	select {
@@ -131,7 +131,7 @@ func (l *loop) submit(all ...*Generation) error {
 // launched before the one before it has landed.
 func (l *loop) run() {
 	defer close(l.done)
-	l.lastNs.Store(time.Now().UnixNano())
+	l.lastNs.Store(l.now())
 	var under *flight // launched and sampled, not landed
 	for n := 0; ; n++ {
 		if l.receive() {
@@ -177,7 +177,7 @@ func (l *loop) park() {
 	l.lastNs.Store(0)
 	l.publish()
 	<-l.wake
-	l.lastNs.Store(time.Now().UnixNano())
+	l.lastNs.Store(l.now())
 }
 
 // receive takes what others put down for the loop, and reports whether to quit.

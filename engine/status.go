@@ -48,7 +48,7 @@ func (l *loop) stats(now time.Time) Stats {
 // age is how long ago the loop last made progress; 0 when it has nothing to do.
 func (l *loop) age(now time.Time) time.Duration {
 	if last := l.lastNs.Load(); last != 0 {
-		return now.Sub(time.Unix(0, last))
+		return now.Sub(l.epoch) - time.Duration(last)
 	}
 	return 0
 }
