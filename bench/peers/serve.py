@@ -188,7 +188,8 @@ def main():
         "summary": summarise(rounds), "rounds": rounds,
     }
     a.out.mkdir(parents=True, exist_ok=True)
-    (a.out / f"{a.name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    text = json.dumps(report, indent=2).replace(str(ROOT) + "/", "")  # llama-server names its model by its path
+    (a.out / f"{a.name}.json").write_text(text + "\n")
     (a.out / f"{a.name}.md").write_text(markdown(report))
     print(markdown(report))
     ratio = report["summary"]["ratio"]["median"]

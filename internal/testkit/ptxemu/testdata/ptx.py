@@ -38,5 +38,6 @@ def compile(path):
 
 
 for path in sorted(here.glob("*.cu")):
-    path.with_suffix(".ptx").write_bytes(compile(path))
+    here_only = compile(path).replace(str(pathlib.Path.cwd()).encode() + b"/", b"")  # the compiler names its folder
+    path.with_suffix(".ptx").write_bytes(here_only)
     print(path.with_suffix(".ptx").name)
