@@ -180,6 +180,16 @@ def markdown(report):
     return "\n".join(lines)
 
 
+def check(a, build):
+    """Settles the arguments that all comparisons have; build is the command that makes the peer."""
+    for path, how in ((a.model, "make model"), (a.holdfast, "make build"), (a.peer, build)):
+        if not path.exists():
+            fail(f"{shown(path.absolute())} is missing: run {how}")
+    a.model, a.holdfast, a.peer = a.model.resolve(), a.holdfast.resolve(), a.peer.absolute()
+    if a.rounds < 1:
+        fail("--rounds must be at least 1")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", type=pathlib.Path, default=ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -195,12 +205,7 @@ def main():
     p.add_argument("--busy", action="store_true", help="go on although others use the processors")
     p.add_argument("--require", type=float, default=0, help="fail if a median ratio is below this")
     a = p.parse_args()
-    for path, how in ((a.model, "make model"), (a.holdfast, "make build"), (a.peer, "bench/peers/build.sh")):
-        if not path.exists():
-            fail(f"{shown(path.absolute())} is missing: run {how}")
-    a.model, a.holdfast, a.peer = a.model.resolve(), a.holdfast.resolve(), a.peer.absolute()
-    if a.rounds < 1:
-        fail("--rounds must be at least 1")
+    check(a, "bench/peers/build.sh")
 
     quiet = Others()
     time.sleep(3)

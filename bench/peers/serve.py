@@ -149,12 +149,7 @@ def arguments():
     p.add_argument("--busy", action="store_true", help="go on although others use the processors")
     p.add_argument("--require", type=float, default=0, help="fail if the median ratio is below this")
     a = p.parse_args()
-    for path, how in ((a.model, "make model"), (a.holdfast, "make build"), (a.peer, "bench/peers/build.sh --all")):
-        if not path.exists():
-            fail(f"{shown(path.absolute())} is missing: run {how}")
-    a.model, a.holdfast, a.peer = a.model.resolve(), a.holdfast.resolve(), a.peer.absolute()
-    if a.rounds < 1:
-        fail("--rounds must be at least 1")
+    compare.check(a, "bench/peers/build.sh --all")
     return a
 
 
