@@ -34,10 +34,15 @@ func TestCanaries(t *testing.T) {
 // canaries runs requests, so many at once: all in one batch, or with blocks for
 // some only.
 func canaries(t *testing.T, requests, atOnce int, overlap, tight bool) {
-	var launches atomic.Uint64
+	var rows atomic.Uint64
+	var hit sync.Map // requests with a row that had no number: a second one would end them
 	e := open(t, Config{HostBlocks: 64}, func(l *loaded) {
-		l.backend = echo.Backend{Overlap: overlap, Fault: func(in *device.StepInput, row int) bool {
-			return launches.Add(1)%50_000 == 0 // a row now and then has no number
+		l.backend = echo.Backend{Overlap: overlap, Fault: func(_ *device.StepInput, _ int, late sampler.Row) bool {
+			if rows.Add(1)%50_000 != 0 {
+				return false
+			}
+			_, again := hit.LoadOrStore(late.Params.Seed, true)
+			return !again
 		}}
 		l.opts.MaxRows, l.opts.MaxTokens, l.opts.Blocks[device.Full] = atOnce, 4*atOnce, 8*atOnce
 		if tight {
@@ -147,7 +152,7 @@ func TestFaultsAreRunAgain(t *testing.T) {
 	for _, always := range []bool{false, true} {
 		var once atomic.Bool
 		e := open(t, Config{}, func(l *loaded) {
-			l.backend = echo.Backend{Fault: func(in *device.StepInput, row int) bool {
+			l.backend = echo.Backend{Fault: func(in *device.StepInput, row int, _ sampler.Row) bool {
 				bad := in.Tokens[in.Logits[row]] == 7 && (always || once.CompareAndSwap(false, true))
 				return bad
 			}}

@@ -7,13 +7,14 @@ import (
 
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/internal/testkit/echo"
+	"github.com/holdfast-run/holdfast/sampler"
 )
 
 // TestTimeIsOver: a request whose time ends in the queue or while it runs gets
 // ErrTimeout, and those beside it go on.
 func TestTimeIsOver(t *testing.T) {
 	e := open(t, Config{MaxSequences: 1}, func(l *loaded) {
-		l.backend = echo.Backend{Fault: func(*device.StepInput, int) bool {
+		l.backend = echo.Backend{Fault: func(*device.StepInput, int, sampler.Row) bool {
 			time.Sleep(time.Millisecond) // a slow device: what follows is not over before its time is
 			return false
 		}}
@@ -48,7 +49,7 @@ func TestTimeIsOver(t *testing.T) {
 func TestWedged(t *testing.T) {
 	gate := make(chan struct{})
 	e := open(t, Config{}, func(l *loaded) {
-		l.backend = echo.Backend{Fault: func(*device.StepInput, int) bool { <-gate; return false }}
+		l.backend = echo.Backend{Fault: func(*device.StepInput, int, sampler.Row) bool { <-gate; return false }}
 	})
 	wedged := make(chan struct{})
 	go e.loop.watch(8*time.Millisecond, wedged)

@@ -241,7 +241,7 @@ func TestCancelFreesBlocks(t *testing.T) {
 	var rows atomic.Int64
 	gate := make(chan struct{})
 	e := open(t, Config{MaxSequences: 2}, func(l *loaded) {
-		l.backend = echo.Backend{Fault: func(*device.StepInput, int) bool {
+		l.backend = echo.Backend{Fault: func(*device.StepInput, int, sampler.Row) bool {
 			if rows.Add(1) > 100 { // no machine is so fast that a request ends before it is cancelled
 				<-gate
 			}

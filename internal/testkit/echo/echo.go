@@ -20,8 +20,9 @@ import (
 type Backend struct {
 	// Overlap has launches run on a goroutine of their own, as a GPU's do.
 	Overlap bool
-	// Fault, if set, is asked for each row of logits whether it holds no number.
-	Fault func(in *device.StepInput, row int) bool
+	// Fault, if set, is asked for each row of logits, and how it is sampled, whether it
+	// holds no number.
+	Fault func(in *device.StepInput, row int, late sampler.Row) bool
 }
 
 // Name implements device.Backend.
@@ -202,7 +203,7 @@ func (p *Program) Sample(of device.Ticket, late *sampler.Late) (device.Ticket, e
 				logits[token] = 1
 				t.out.Logits = append(t.out.Logits, logits)
 			}
-			if p.backend.Fault != nil && p.backend.Fault(t.in, i) {
+			if p.backend.Fault != nil && p.backend.Fault(t.in, i, r) {
 				token = device.NoToken
 			}
 			p.sampled[t.rows[i]] = max(token, 0)
