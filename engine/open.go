@@ -117,6 +117,7 @@ func load(cfg Config) (*loaded, error) {
 		Created:       stat.ModTime(),
 		ContextLength: l.opts.ContextLength,
 		VocabSize:     g.Vocab,
+		BlockTokens:   device.BlockTokens,
 		Device:        be.Name(),
 	}
 	return l, nil
@@ -218,12 +219,17 @@ func (e *Engine) Tokenizer() *tokenizer.Tokenizer { return e.tokenizer }
 var ErrNoTemplate = errors.New("engine: the model has no chat template; use completions")
 
 // EncodeChat renders a conversation with the model's template and returns its
-// tokens.
+// tokens. With in.MaxTokens set, a prompt that is far longer ends in a
+// ContextLengthError before all of it is tokenised.
 func (e *Engine) EncodeChat(in chat.Input) ([]int32, error) {
 	if e.template == nil {
 		return nil, ErrNoTemplate
 	}
-	return e.template.Tokens(e.tokenizer, in)
+	ids, err := e.template.Tokens(e.tokenizer, in)
+	if long := new(chat.TooLongError); errors.As(err, &long) {
+		return nil, &ContextLengthError{Prompt: long.Least, Limit: e.info.ContextLength, AtLeast: true}
+	}
+	return ids, err
 }
 
 // Ready returns nil while the step loop makes progress, else what is wrong.
