@@ -180,4 +180,10 @@ type TextChoice struct {
 	Text         string        `json:"text"`
 	Logprobs     *TextLogprobs `json:"logprobs"`      // null if nobody asked
 	FinishReason *string       `json:"finish_reason"` // null but in the last piece
+
+	// Of vLLM; absent unless asked for. In a stream the prompt's are in the first
+	// piece.
+	TokenIDs       []int32      `json:"token_ids,omitzero"`
+	PromptTokenIDs []int32      `json:"prompt_token_ids,omitzero"`
+	PromptLogprobs []TokenRanks `json:"prompt_logprobs,omitzero"`
 }

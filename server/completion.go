@@ -42,6 +42,7 @@ type job struct {
 	top      int   // and of so many of the likeliest in its place
 	echo     bool  // each completion begins with its prompt,
 	nothing  bool  // and has nothing else
+	goesOn   bool  // each completion goes on the prompt's text
 	size     int64 // tokens of all prompts, as far as can be told before tokenising
 	// prompts turns each prompt into tokens.
 	prompts func(c *completion) ([]prompt, error)
@@ -157,7 +158,7 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 		return err
 	})
 	if err != nil {
-		return none, err
+		return none, c.tooLong(err, 0, 1)
 	}
 	c.requeue(prompts)
 	c.generations = make([]generation, 0, len(prompts)*j.Choices())
@@ -190,9 +191,13 @@ func (c *completion) generate(params sampler.Params, p *prompt) error {
 		// A token that ends a completion has no log-probability in it; who asks
 		// for one token behind the prompt, to drop it, counts on one.
 		IgnoreEOS:      j.IgnoreEOS || j.echo && j.logprobs && j.limit <= 1,
+		Continues:      j.goesOn,
+		Specials:       !or(j.SkipSpecialTokens, true),
+		KeepStop:       j.IncludeStop,
+		TokenIDs:       j.ReturnTokenIDs,
 		Logprobs:       j.logprobs,
-		PromptLogprobs: j.logprobs && j.echo,
-		TopLogprobs:    j.top,
+		PromptLogprobs: j.logprobs && j.echo || j.PromptLogprobs != nil,
+		TopLogprobs:    max(j.top, int(or(j.PromptLogprobs, 0))),
 		Principal:      c.principal,
 		Priority:       -int(or(j.Priority, 0)),
 		QueueTime:      c.s.cfg.MaxQueueTime,
@@ -229,9 +234,13 @@ func (c *completion) tooLong(err error, i, of int) error {
 	if !errors.As(err, &length) {
 		return err
 	}
+	least := ""
+	if length.AtLeast {
+		least = "at least "
+	}
 	return api.BadRequest(api.CodeContextLength, element(c.kind.input, i, of),
-		"This model's context holds %d tokens, but %s %d and the completion asks for %d. Shorten the %s or the completion.",
-		length.Limit, c.kind.inputHas, length.Prompt, max(length.MaxTokens, 1), c.kind.input)
+		"This model's context holds %d tokens, but %s %s%d and the completion asks for %d. Shorten the %s or the completion.",
+		length.Limit, c.kind.inputHas, least, length.Prompt, max(c.job.limit, 1), c.kind.input)
 }
 
 // element names element i of a parameter of which there are several.
@@ -265,7 +274,11 @@ func (c *completion) answer(ctx *fasthttp.RequestCtx, p piece) error {
 		to := &choices[p.index]
 		to.text = append(to.text, p.Text...)
 		to.tokens = append(to.tokens, p.tokens...)
+		to.ids = append(to.ids, p.TokenIDs...)
 		to.finish = p.Finish
+		if to.ids == nil && c.job.ReturnTokenIDs {
+			to.ids = []int32{} // asked for, so not absent
+		}
 		if c.open == 0 {
 			break
 		}
@@ -294,12 +307,6 @@ var errNoReason = errors.New("server: the worker's stream ended without a reason
 func (c *completion) reason(err error) error {
 	if c.ctx != nil && c.ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, io.EOF)) {
 		return context.Cause(c.ctx)
-	}
-	if errors.Is(err, engine.ErrTimeout) {
-		if most := c.s.cfg.MaxTime; c.first.IsZero() && (most == 0 || time.Since(c.start) < most) {
-			return errQueueTime
-		}
-		return errTime
 	}
 	return err
 }

@@ -62,6 +62,13 @@ type Config struct {
 	CloseGrace time.Duration
 }
 
+// CheckFiles reads the files that the configuration names, which New does again,
+// and returns what is wrong with them: before a model is loaded, say.
+func (c *Config) CheckFiles() error {
+	s := Server{cfg: *c, log: slog.New(slog.DiscardHandler)}
+	return s.readFiles()
+}
+
 func (c *Config) setDefaults() error {
 	if c.Worker == nil {
 		return errors.New("server: Config.Worker is nil")

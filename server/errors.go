@@ -24,8 +24,6 @@ import (
 var (
 	errClientLeft = errors.New("server: the client left")
 	errStopping   = errors.New("server: shutting down")
-	errQueueTime  = errors.New("server: the request waited too long")
-	errTime       = errors.New("server: the request took too long")
 )
 
 // errQueueFull turns a request away before anything is done for it.
@@ -60,9 +58,9 @@ func toAPI(err error, id string) *api.Error {
 		return api.NewError(429, api.TypeRateLimit, api.CodeRateLimit, "The server is at its limit; please retry later.")
 	case errors.Is(err, engine.ErrStopped), errors.Is(err, errStopping):
 		return api.NewError(503, api.TypeServer, api.CodeShuttingDown, "The server is shutting down; please retry.")
-	case errors.Is(err, errQueueTime):
+	case errors.Is(err, engine.ErrQueueTime):
 		return api.NewError(503, api.TypeServer, api.CodeOverloaded, "The server had no room for this request in time; please retry later.")
-	case errors.Is(err, errTime), errors.Is(err, engine.ErrTimeout):
+	case errors.Is(err, engine.ErrTime):
 		return api.NewError(504, api.TypeServer, api.CodeDeadline, "The request took longer than this server allows.")
 	case errors.Is(err, errClientLeft):
 		return api.NewError(statusClientLeft, api.TypeInvalidRequest, api.CodeTimeout, "The client left.")

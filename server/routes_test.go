@@ -170,6 +170,7 @@ func TestMetrics(t *testing.T) {
 		`holdfast_queued_prompt_tokens 0`, `holdfast_connections 1`,
 		`vllm:num_requests_waiting{model_name="tiny",engine="0"} 1`, `vllm:num_requests_running{model_name="tiny",engine="0"} 2`,
 		`vllm:kv_cache_usage_perc{model_name="tiny",engine="0"} 0.13333333333333333`,
+		`vllm:cache_config_info{block_size="32",num_gpu_blocks="30",engine="0"} 1`,
 	} {
 		if !strings.Contains(body, want+"\n") {
 			t.Errorf("no line %q in\n%s", want, body)

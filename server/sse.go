@@ -83,7 +83,7 @@ func (e *eventStream) fill() (err error) {
 	e.buf = e.buf[:0]
 	if e.first != nil {
 		for i := range e.c.generations {
-			e.buf = e.enc.appendFirst(e.buf, i)
+			e.buf = e.enc.appendFirst(e.buf, i, e.promptIDs(i))
 		}
 		e.add(*e.first)
 		e.first = nil
@@ -114,8 +114,8 @@ func (e *eventStream) fill() (err error) {
 // add appends the events of one piece, and after the last one those that end
 // the stream.
 func (e *eventStream) add(p piece) {
-	if p.Text != "" || len(p.tokens) > 0 {
-		e.buf = e.enc.appendText(e.buf, p.index, p.Text, e.logprobs(p.tokens))
+	if ids := e.ids(&p); p.Text != "" || len(p.tokens) > 0 || ids != "" {
+		e.buf = e.enc.appendText(e.buf, p.index, p.Text, e.logprobs(p.tokens), ids)
 	}
 	if p.Finish == "" {
 		return
@@ -206,25 +206,30 @@ func (e *chunkEncoder) appendChoice(b []byte, index int) []byte {
 	return append(b, ',')
 }
 
-// appendFirst appends the chunk before all pieces of a choice, if there is one.
-func (e *chunkEncoder) appendFirst(b []byte, index int) []byte {
+// appendFirst appends the chunk before all pieces of a choice, if there is one;
+// more are further members of the chunk, each after a comma.
+func (e *chunkEncoder) appendFirst(b []byte, index int, more string) []byte {
 	if e.form.first == "" {
 		return b
 	}
 	b = e.appendChoice(b, index)
 	b = append(b, e.form.first...)
-	return append(b, e.tail...)
+	b = append(b, ']')
+	b = append(b, more...)
+	return append(b, e.tail[1:]...)
 }
 
 // appendText appends a chunk with a piece of a completion and, as JSON, the
-// log-probabilities of its tokens.
-func (e *chunkEncoder) appendText(b []byte, index int, text, logprobs string) []byte {
+// log-probabilities of its tokens; more are further members of the choice.
+func (e *chunkEncoder) appendText(b []byte, index int, text, logprobs, more string) []byte {
 	b = e.appendChoice(b, index)
 	b = append(b, e.form.before...)
 	b = appendString(b, text)
 	b = append(b, e.form.after...)
 	b = append(b, logprobs...)
-	b = append(b, `,"finish_reason":null}`...)
+	b = append(b, `,"finish_reason":null`...)
+	b = append(b, more...)
+	b = append(b, '}')
 	return append(b, e.tail...)
 }
 

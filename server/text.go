@@ -38,6 +38,7 @@ func readText(body []byte) (*job, error) {
 		size:     int64(size),
 		limit:    req.TokenLimit(),
 		logprobs: req.Logprobs != nil,
+		goesOn:   true,
 		top:      int(or(req.Logprobs, 0)),
 		echo:     req.Echo,
 		nothing:  req.TokenLimit() == 0,
@@ -93,6 +94,10 @@ func wholeText(c *completion, choices []choice) any {
 			Text:         string(one.text),
 			Logprobs:     c.textLogprobs(one.tokens),
 			FinishReason: new(string(one.finish)),
+
+			TokenIDs:       one.ids,
+			PromptTokenIDs: c.promptIDs(&c.generations[i]),
+			PromptLogprobs: c.promptRanks(&c.generations[i]),
 		}
 	}
 	return api.TextCompletion{

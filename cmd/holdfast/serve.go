@@ -135,19 +135,7 @@ func (c *serveCmd) Run(std streams) error {
 		_, err := openModel(ctx, cfg, lines, true)
 		return err
 	}
-	// The port comes first: if it is taken, better to know before loading.
-	claim, err := takeOver(ctx, c.Store, c.Listen, c.TakeoverWait, lines)
-	if err != nil {
-		return err
-	}
-	defer claim.Close()
-	start := time.Now()
-	e, err := openModel(ctx, cfg, lines, false)
-	if err != nil {
-		return err
-	}
-	srv, err := server.New(server.Config{
-		Worker:          newWorker(e),
+	http := server.Config{
 		Version:         version,
 		Aliases:         aliases,
 		APIKeys:         c.APIKeys,
@@ -158,7 +146,24 @@ func (c *serveCmd) Run(std streams) error {
 		MaxQueueTime:    c.MaxQueueTime,
 		MaxTime:         c.MaxTime,
 		Logger:          logger,
-	})
+	}
+	// What may be wrong with small files and the port comes first: better to know
+	// before loading.
+	if err := http.CheckFiles(); err != nil {
+		return fmt.Errorf("serve: %s", trim(err))
+	}
+	claim, err := takeOver(ctx, c.Store, c.Listen, c.TakeoverWait, lines)
+	if err != nil {
+		return err
+	}
+	defer claim.Close()
+	start := time.Now()
+	e, err := openModel(ctx, cfg, lines, false)
+	if err != nil {
+		return err
+	}
+	http.Worker = newWorker(e)
+	srv, err := server.New(http)
 	if err != nil {
 		return errors.Join(fmt.Errorf("serve: %s", trim(err)), e.Close())
 	}
