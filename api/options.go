@@ -42,6 +42,8 @@ type Options struct {
 	ReturnTokenIDs    bool   `json:"return_token_ids,omitzero"`           // of the prompts and of the completions
 	PromptLogprobs    *int64 `json:"prompt_logprobs,omitzero"`            // of each token of a prompt, and of so many of the likeliest
 
+	SessionOptions
+
 	N        *int64 `json:"n,omitzero"`        // completions of each prompt; 1 if not given
 	Priority *int64 `json:"priority,omitzero"` // as in vLLM: a lower one is served earlier
 
