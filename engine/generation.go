@@ -26,6 +26,8 @@ type Generation struct {
 	ended   bool
 	prompt  []TokenLogprob // complete once the first token is drawn
 
+	submitted, left bool // under the loop's mutex
+
 	mail mail
 
 	// The reader's.

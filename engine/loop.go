@@ -123,6 +123,11 @@ func (l *loop) submit(all ...*Generation) error {
 	}
 	l.queued += len(all)
 	l.inbox = append(l.inbox, all...)
+	for _, g := range all {
+		if g.submitted = true; g.left {
+			l.gone = append(l.gone, g)
+		}
+	}
 	l.notify()
 	return nil
 }
@@ -240,10 +245,12 @@ func (l *loop) endAll(err error) {
 }
 
 // leave tells the loop that nobody wants a generation any more. It may be
-// called before submit.
+// called before submit, which then tells the loop: it knows nothing of g until then.
 func (l *loop) leave(g *Generation) {
 	l.mu.Lock()
-	l.gone = append(l.gone, g)
+	if g.left = true; g.submitted {
+		l.gone = append(l.gone, g)
+	}
 	l.mu.Unlock()
 	l.notify()
 }
