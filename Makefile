@@ -35,6 +35,7 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server ./tokenlog
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run 'Leavers|Storms' ./test/e2e
 	sh scripts/cuda-wheels.sh
 	$(GO) test -timeout 30m ./kernels/cuda/build -afresh
 	sh scripts/fuzz.sh

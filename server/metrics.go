@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
@@ -61,6 +62,7 @@ func (s *Server) writeMetrics(ctx *fasthttp.RequestCtx) {
 	metrics.WriteCounterUint64(w, "holdfast_kv_evictions_total", st.Evictions)
 	metrics.WriteCounterUint64(w, "holdfast_logits_without_number_total", st.Retries)
 	metrics.WriteGaugeUint64(w, "holdfast_queued_prompt_tokens", uint64(max(s.queue.tokens.Load(), 0)))
+	metrics.WriteGaugeUint64(w, "go_goroutines", uint64(runtime.NumGoroutine()))
 	metrics.WriteGaugeUint64(w, "holdfast_connections", uint64(max(s.conns.now.Load(), 0)))
 	writeAliases(w, s.worker.Info(), st)
 }

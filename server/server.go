@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -121,6 +122,8 @@ func New(cfg Config) (*Server, error) {
 		MaxRequestBodySize: api.MaxBodyBytes,
 		ReadTimeout:        cfg.ReadTimeout,
 		IdleTimeout:        cfg.IdleTimeout,
+		// Goroutines of closed connections wait so long for others.
+		MaxIdleWorkerDuration: time.Second,
 		// A WriteTimeout would be one deadline for a whole stream: each answer
 		// and each event sets its own instead.
 		CloseOnShutdown:              true,
