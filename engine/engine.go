@@ -117,6 +117,9 @@ var (
 	ErrQueueTime = errors.New("engine: the request's time in the queue is over")
 	// ErrTime is returned when a request's Time is over.
 	ErrTime = errors.New("engine: the request's time is over")
+	// ErrPrincipals is returned when more principals than the prefix index can
+	// tell apart have sent requests since the start.
+	ErrPrincipals = errors.New("engine: too many principals since the start; start it again, or give them fewer names")
 	// ErrDevice is returned when the backend failed on this request's step.
 	ErrDevice = errors.New("engine: the device failed")
 )
@@ -155,4 +158,5 @@ type Stats struct {
 	Cancelled        uint64        // requests whose client left
 	LastStepAge      time.Duration // since the loop last made progress; 0 when idle
 	scheduler.Counters
+	TierStats
 }

@@ -202,6 +202,9 @@ func (l *loop) deliver(f *flight, out *device.Output) {
 				d.cached += q.Cached
 			}
 			d.made++
+			if len(q.Tokens) == g.usage.PromptTokens+len(g.req.Drawn)+1 {
+				l.keep(g)
+			}
 			g.push(q.Tokens[len(q.Tokens)-1], logprob, q.Reason)
 		}
 		l.settle(g)
@@ -219,6 +222,7 @@ func (l *loop) settle(g *Generation) {
 	if !g.ended {
 		g.end(g.seq.Reason, reasonError(&g.seq))
 	}
+	l.keep(g)
 	l.drop(g)
 }
 

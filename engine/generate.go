@@ -122,6 +122,9 @@ func (e *Engine) prepare(ctx context.Context, r Request, choice int) *Generation
 	}
 	g.history = newHistory(&r, most)
 	g.goOn()
+	if r.Keep {
+		g.req.Keep = e.nameBlocks(g)
+	}
 	g.unwatch = context.AfterFunc(ctx, func() { g.cancel(ctx.Err()) })
 	return g
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/holdfast-run/holdfast/kvcache"
 	"github.com/holdfast-run/holdfast/sampler"
 	"github.com/holdfast-run/holdfast/scheduler"
 )
@@ -25,6 +26,11 @@ type Generation struct {
 	place   int              // in the loop's list of live ones
 	ended   bool
 	prompt  []TokenLogprob // complete once the first token is drawn
+
+	// Of a turn whose KV goes to the disk and comes from there.
+	diskRoot  kvcache.Hash
+	chain     []kvcache.Hash // of its full blocks, as far as known
+	restoring *restore       // what it waits for before it is queued
 
 	submitted, left bool // under the loop's mutex
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,12 @@ type Config struct {
 	// Store is the folder of what outlives the process: today the cache of
 	// model digests. Empty means that nothing is kept.
 	Store string
+	// StoreBytes bounds the KV blocks in Store; 0 keeps none.
+	StoreBytes int64
+	// Restore says how blocks in Store are used. The default is RestoreAuto.
+	Restore RestoreMode
+	// Log, if set, is told of blocks that could not be read or written.
+	Log *slog.Logger
 	// Planned, if set, is given the memory plan before anything is loaded.
 	Planned func(Plan)
 	// Progress, if set, is told of start-up phases: done of total bytes.
@@ -184,6 +191,9 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 	}()
 	if e.loop, err = newLoop(prog, l.opts, cfg); err != nil {
 		return errors.Join(err, prog.Close())
+	}
+	if err := e.loop.openTier(cfg); err != nil {
+		return errors.Join(err, e.loop.close(), prog.Close())
 	}
 	e.wedged = make(chan struct{})
 	go e.loop.run()
