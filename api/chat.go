@@ -73,6 +73,8 @@ type ChatCompletion struct {
 	// Of vLLM; absent unless asked for.
 	PromptTokenIDs []int32      `json:"prompt_token_ids,omitzero"`
 	PromptLogprobs []TokenRanks `json:"prompt_logprobs,omitzero"`
+
+	Session *SessionState `json:"session,omitzero"` // of a session's turn
 }
 
 // Choice is one completion of an answer.
@@ -114,6 +116,10 @@ type ChatChunk struct {
 	Choices           []ChunkChoice `json:"choices"` // empty in the usage chunk
 	Usage             *Usage        `json:"usage,omitzero"`
 	PromptTokenIDs    []int32       `json:"prompt_token_ids,omitzero"` // in the first chunk, if asked for
+
+	// Of a session's turn.
+	SequenceNumber *int          `json:"sequence_number,omitzero"` // ascending in the turn, also when it is read again
+	Session        *SessionState `json:"session,omitzero"`         // in the last chunks
 }
 
 // ChunkChoice is a piece of one completion.

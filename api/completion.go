@@ -172,6 +172,10 @@ type TextCompletion struct {
 	SystemFingerprint string       `json:"system_fingerprint,omitzero"`
 	Choices           []TextChoice `json:"choices"` // n for each prompt; in an event, one or, with usage, none
 	Usage             *Usage       `json:"usage,omitzero"`
+
+	// Of a session's turn.
+	SequenceNumber *int          `json:"sequence_number,omitzero"` // in an event
+	Session        *SessionState `json:"session,omitzero"`
 }
 
 // TextChoice is one completion of an answer, or a piece of it.

@@ -10,7 +10,7 @@ import (
 // Limits on requests about sessions.
 const (
 	MaxSessionBody  = 4 << 10  // a body that holds no conversation
-	MaxImportBytes  = 64 << 20 // an exported session
+	MaxImportBytes  = 32 << 20 // an exported session
 	MaxForks        = 64       // n of a fork
 	MaxSessionList  = 1000     // sessions in one answer
 	MaxKeyBytes     = 255      // an Idempotency-Key
@@ -113,6 +113,7 @@ type SessionDeleted struct {
 	ID      string `json:"id"`
 	Object  string `json:"object"` // ObjectSessionDeleted
 	Deleted bool   `json:"deleted"`
+	Durable bool   `json:"durable"` // the disk says so too
 }
 
 // SessionReport is the answer to POST /v1/sessions/{id}/verify.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/holdfast-run/holdfast/chat"
 )
@@ -16,6 +17,29 @@ func (e *Engine) EncodeChatAfter(in chat.Input, past []int32) (tokens []int32, k
 	return e.template.TokensAfter(e.tokenizer, in, past)
 }
 
+// Shown returns how many of the tokens that were drawn for a request have all of
+// their text within text, which is what its reader got, and how long theirs is. A
+// token that only ended the completion is none of them.
+func (e *Engine) Shown(r Request, drawn []int32, text string) (tokens, sizeBytes int) {
+	detok := e.tokenizer.NewDetokenizer(r.Specials)
+	if r.Continues {
+		detok.Continue()
+	}
+	var shown []byte
+	for i, token := range drawn {
+		before := len(shown)
+		shown = detok.Append(shown, token)
+		if !strings.HasPrefix(text, string(shown)) {
+			break
+		}
+		last := i == len(drawn)-1 && len(shown) == before && e.tokenizer.Control(token)
+		if detok.Held() == 0 && !last {
+			tokens, sizeBytes = i+1, len(shown)
+		}
+	}
+	return tokens, sizeBytes
+}
+
 // Replay returns the deltas that Next gave a reader of a turn that ended with
 // finish after it had drawn these tokens: the same pieces with the same numbers
 // of tokens. Nothing is computed.
@@ -28,7 +52,7 @@ func (e *Engine) Replay(r Request, drawn []int32, finish FinishReason) []Delta {
 		return slices.Contains(r.StopIDs, token) || !r.IgnoreEOS && e.tokenizer.IsEOG(token)
 	}
 	var all []Delta
-	told := 0
+	told := 0 // tokens whose IDs a delta has
 	show := func(d Delta, tokens int) {
 		d.Tokens = tokens
 		if r.TokenIDs {

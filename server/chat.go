@@ -30,18 +30,26 @@ func readChat(body []byte) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	return chatJob(req), nil
+}
+
+func chatJob(req *api.ChatRequest) *job {
 	size := 0
 	for _, m := range req.Messages {
 		size += len(*m.Content)
 	}
 	return &job{
 		Options:  &req.Options,
+		chat:     req,
 		size:     int64(size/bytesPerToken + 1),
 		limit:    req.TokenLimit(),
 		logprobs: req.Logprobs,
 		goesOn:   req.ContinueFinalMessage,
 		top:      int(or(req.TopLogprobs, 0)),
 		prompts: func(c *completion) ([]prompt, error) {
+			if c.turn != nil {
+				return c.encodeChat(req)
+			}
 			in := chatInput(req.Messages, c.start)
 			in.AddGenerationPrompt, in.ContinueFinal = or(req.AddGenerationPrompt, true), req.ContinueFinalMessage
 			in.Vars = req.ChatTemplateKwargs
@@ -49,7 +57,7 @@ func readChat(body []byte) (*job, error) {
 			tokens, err := c.s.worker.EncodeChat(in)
 			return []prompt{{tokens: tokens}}, err
 		},
-	}, nil
+	}
 }
 
 func chatInput(messages api.Messages, now time.Time) chat.Input {
@@ -86,5 +94,6 @@ func wholeChat(c *completion, choices []choice) any {
 		Usage:             usageOf(c.usage()),
 		PromptTokenIDs:    c.promptIDs(whole),
 		PromptLogprobs:    c.promptRanks(whole),
+		Session:           c.sessionState(),
 	}
 }

@@ -106,6 +106,11 @@ func (c *completion) next() (piece, error) {
 		c.finish = p.Finish
 		c.open--
 	}
+	if c.turn != nil {
+		if err := c.turn.take(c, &p); err != nil {
+			return p, err
+		}
+	}
 	c.shape(g, &p, begins)
 	return p, nil
 }

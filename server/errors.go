@@ -54,6 +54,8 @@ func toAPI(err error, id string) *api.Error {
 		return api.BadRequest(api.CodeInvalidPrompt, "messages", "The model's chat template refuses these messages: %v.", err)
 	case errors.Is(err, engine.ErrNoTemplate):
 		return api.BadRequest(api.CodeInvalidPrompt, "messages", "This model has no chat template, so it cannot take messages.")
+	case sessionError(err) != nil:
+		return sessionError(err)
 	case errors.Is(err, engine.ErrBusy):
 		return api.NewError(429, api.TypeRateLimit, api.CodeRateLimit, "The server is at its limit; please retry later.")
 	case errors.Is(err, engine.ErrStopped), errors.Is(err, errStopping):
@@ -108,7 +110,8 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 		sendError(ctx, api.NewError(status, api.TypeInvalidRequest, code, message))
 	}
 	ctx.Response.Header.Set(headerRequestID, newID("req-"))
-	_, r, _ := s.route(string(ctx.Path()))
+	_, all := s.route(string(ctx.Path()))
+	r, _ := find(all, string(ctx.Method()))
 	_, allowed := s.principal(r, &ctx.Request.Header)
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error

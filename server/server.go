@@ -76,17 +76,18 @@ const maxHeaderBytes = 16 << 10
 // Server serves one worker. Create it with New, run it with Serve, end it with
 // Shutdown.
 type Server struct {
-	cfg     Config
-	log     *slog.Logger
-	worker  Worker
-	http    *fasthttp.Server
-	routes  map[string]route
-	metrics *serverMetrics
-	gate    gate
-	conns   conns
-	queue   queue
-	keys    *reloaded[*keys]            // nil without keys
-	cert    *reloaded[*tls.Certificate] // nil without TLS
+	cfg      Config
+	log      *slog.Logger
+	worker   Worker
+	http     *fasthttp.Server
+	routes   map[string][]route // by path
+	sessions SessionWorker      // the worker; nil without sessions
+	metrics  *serverMetrics
+	gate     gate
+	conns    conns
+	queue    queue
+	keys     *reloaded[*keys]            // nil without keys
+	cert     *reloaded[*tls.Certificate] // nil without TLS
 
 	base context.Context // parent of every request's context
 	stop context.CancelCauseFunc
@@ -104,6 +105,9 @@ func New(cfg Config) (*Server, error) {
 		metrics: newMetrics(),
 		conns:   newConns(cfg.MaxConns),
 		queue:   newQueue(cfg.MaxQueuedTokens),
+	}
+	if cfg.Sessions != nil {
+		s.sessions = cfg.Worker.(SessionWorker)
 	}
 	if err := s.readFiles(); err != nil {
 		return nil, err

@@ -26,6 +26,10 @@ func readText(body []byte) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	return textJob(req), nil
+}
+
+func textJob(req *api.CompletionRequest) *job {
 	size := 0
 	for _, text := range req.Prompt.Texts {
 		size += len(text)/bytesPerToken + 1
@@ -35,6 +39,7 @@ func readText(body []byte) (*job, error) {
 	}
 	return &job{
 		Options:  &req.Options,
+		text:     req,
 		size:     int64(size),
 		limit:    req.TokenLimit(),
 		logprobs: req.Logprobs != nil,
@@ -42,8 +47,13 @@ func readText(body []byte) (*job, error) {
 		top:      int(or(req.Logprobs, 0)),
 		echo:     req.Echo,
 		nothing:  req.TokenLimit() == 0,
-		prompts:  func(c *completion) ([]prompt, error) { return c.encodePrompts(req) },
-	}, nil
+		prompts: func(c *completion) ([]prompt, error) {
+			if c.turn != nil {
+				return c.encodeText(req)
+			}
+			return c.encodePrompts(req)
+		},
+	}
 }
 
 // encodePrompts returns the tokens of each prompt.
@@ -108,5 +118,6 @@ func wholeText(c *completion, choices []choice) any {
 		SystemFingerprint: c.info.Class,
 		Choices:           all,
 		Usage:             new(usageOf(c.usage())),
+		Session:           c.sessionState(),
 	}
 }
