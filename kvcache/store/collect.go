@@ -45,7 +45,6 @@ func (s *Store) Collect(ctx context.Context, live func(Key) bool) (c Collected, 
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.discard()
-	s.w.arena = nil
 	return c, nil
 }
 
@@ -105,20 +104,28 @@ func (s *Store) bury(g *segment, dead []entry, c *Collected) {
 // compact moves what is left of a segment that is less than half used, batch by
 // batch, so that Put may come between.
 func (s *Store) compact(ctx context.Context, g *segment, c *Collected) error {
-	var rest []entry
-	for begun := false; ; begun = true {
+	m := move{from: g}
+	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		done, err := s.compactSome(g, &rest, begun, c)
-		if done || err != nil {
+		if done, err := s.compactSome(&m, c); done || err != nil {
 			return err
 		}
 	}
 }
 
+// move is a segment that is being compacted.
+type move struct {
+	from  *segment
+	begun bool
+	rest  []entry
+	buf   []byte
+}
+
 // compactSome moves one batch, or frees the segment when nothing is left in it.
-func (s *Store) compactSome(g *segment, rest *[]entry, begun bool, c *Collected) (done bool, err error) {
+func (s *Store) compactSome(m *move, c *Collected) (done bool, err error) {
+	g := m.from
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.RLock()
@@ -127,25 +134,56 @@ func (s *Store) compactSome(g *segment, rest *[]entry, begun bool, c *Collected)
 	if keep {
 		return true, nil
 	}
-	if !begun && !s.empty(g) {
-		*rest = s.list(g)
+	if !m.begun && !s.empty(g) {
+		m.rest = s.list(g)
 	}
-	if len(*rest) == 0 {
+	m.begun = true
+	if len(m.rest) == 0 {
 		if s.empty(g) { // else the file does not say any more what it holds
 			s.retire(g, false)
 			c.Segments++
 		}
 		return true, nil
 	}
-	batch, left, _ := s.gather(g, *rest, true)
-	*rest = left
+	batch, rest, _ := s.gather(&m.buf, g, m.rest, true)
+	m.rest = rest
 	if len(batch) == 0 {
 		return false, nil
 	}
+	if !s.mayMove(batch) {
+		return true, nil
+	}
+	s.w.moving = true
+	defer func() { s.w.moving = false }()
 	if err := s.commit(batch); err != nil {
 		return true, err
 	}
 	c.Moved += len(batch)
 	s.moved(len(batch))
 	return false, nil
+}
+
+// mayMove says whether a batch can be written without that something else must give
+// way: compaction drops nothing that is live.
+func (s *Store) mayMove(batch []Block) bool {
+	if s.fits(batchSize(batch), len(batch)) {
+		return true
+	}
+	s.mu.RLock()
+	spare, more := len(s.spares) > 0, s.mayGrow()
+	s.mu.RUnlock()
+	if spare || !more {
+		return spare
+	}
+	err := s.grow()
+	if err != nil {
+		s.failure()
+	}
+	return err == nil
+}
+
+func (s *Store) failure() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.Failures++
 }

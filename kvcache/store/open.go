@@ -231,9 +231,10 @@ func (s *Store) rescue(late suspect) {
 		}
 	}
 	s.mu.Unlock()
+	var buf []byte
 	for len(rest) > 0 && !g.retired {
 		var batch []Block
-		if batch, rest, _ = s.gather(g, rest, false); len(batch) == 0 {
+		if batch, rest, _ = s.gather(&buf, g, rest, false); len(batch) == 0 {
 			continue
 		}
 		if s.commit(batch) != nil {

@@ -31,7 +31,7 @@ func (s *Store) rotate(pages uint32, blocks int) error {
 		s.mu.Unlock()
 		return err
 	}
-	if old := s.lastResort(); old != nil {
+	if old := s.lastResort(); old != nil && !s.w.moving {
 		if err := s.secondChance(old, pages, blocks); err != nil {
 			return err
 		}
@@ -64,8 +64,9 @@ func (s *Store) secondChance(old *segment, pages uint32, blocks int) error {
 		p, ok := s.holds(old, &e)
 		return !ok || !p.used()
 	})
+	var buf []byte
 	for budget := old.segmentPages() / 2; len(used) > 0; {
-		batch, rest, n := s.gather(old, used, true)
+		batch, rest, n := s.gather(&buf, old, used, true)
 		used = rest
 		if n > budget || !s.fits(n+pages, len(batch)+blocks) {
 			return nil
@@ -92,14 +93,14 @@ func (s *Store) moved(blocks int) {
 // gather reads the blocks of one batch from the front of some entries of a segment,
 // and says how many pages the batch has. Those that are not found there are passed
 // over; those that do not verify are forgotten, and counted if they are known to
-// have been durable. The blocks are valid until the next call.
-func (s *Store) gather(g *segment, entries []entry, durable bool) (batch []Block, rest []entry, pages uint32) {
+// have been durable. The blocks lie in buf, which grows as needed.
+func (s *Store) gather(buf *[]byte, g *segment, entries []entry, durable bool) (batch []Block, rest []entry, pages uint32) {
 	n, size := 0, uint32(0)
 	for ; n < len(entries) && (n == 0 || size+entries[n].pages <= s.batchPages()); n++ {
 		size += entries[n].pages
 	}
-	if need := int(size) * pageSize; len(s.w.arena) < need {
-		s.w.arena = make([]byte, need)
+	if need := int(size) * pageSize; len(*buf) < need {
+		*buf = make([]byte, need)
 	}
 	at := 0
 	for i := range entries[:n] {
@@ -112,11 +113,11 @@ func (s *Store) gather(g *segment, entries []entry, durable bool) (batch []Block
 			s.forget(e.key.fingerprint(), p)
 			continue
 		}
-		buf := s.w.arena[at : at+int(e.pages)*pageSize]
-		b, what, _ := g.readBlock(e, buf)
+		piece := (*buf)[at : at+int(e.pages)*pageSize]
+		b, what, _ := g.readBlock(e, piece)
 		if what == "" {
 			batch = append(batch, b)
-			at += len(buf)
+			at += len(piece)
 		} else if durable {
 			s.mu.Lock()
 			s.discredit(e.key.fingerprint(), p)

@@ -100,6 +100,8 @@ type writer struct {
 	end     uint32   // the page behind its last batch
 	marked  bool     // its index knows all of that
 
+	moving bool // compaction writes: nothing is evicted for it
+
 	number uint64 // of the newest life
 	lives  uint32 // since Open
 	serial uint64 // of the newest file name
@@ -113,7 +115,6 @@ type writer struct {
 	head    []byte              // a header, a directory or an index
 	planned []entry             // of the batch that is being written
 	seen    map[uint64]struct{} // fingerprints in that
-	arena   []byte              // blocks that are being moved
 }
 
 // Has says whether a block is stored. It costs a look-up in memory.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/zeebo/xxh3"
@@ -20,6 +21,16 @@ var small = Options{SegmentBytes: 32 * pageSize, MaxBytes: 400 * 32 * pageSize}
 
 // block returns the n-th block: all of it follows from its number.
 func block(n int) Block {
+	b, ok := made.Load(n)
+	if !ok {
+		b, _ = made.LoadOrStore(n, makeBlock(n))
+	}
+	return b.(Block)
+}
+
+var made sync.Map
+
+func makeBlock(n int) Block {
 	rng := rand.New(rand.NewPCG(uint64(n), 3))
 	b := Block{Key: key(n), Parent: key(n - 1).Hash, Root: key(1 << 30).Hash, Tokens: make([]int32, 1+rng.IntN(40))}
 	if n%50 == 7 {
@@ -83,10 +94,17 @@ func mustPut(t testing.TB, s *Store, list []Block) {
 	}
 }
 
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
 // read reads a block and compares it with what was put.
 func read(t testing.TB, s *Store, b Block) error {
 	t.Helper()
-	dst := make([]byte, len(b.Payload))
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	if len(*buf) < len(b.Payload) {
+		*buf = make([]byte, len(b.Payload))
+	}
+	dst := (*buf)[:len(b.Payload)]
 	err := s.Read(b.Key, b.Tokens, dst)
 	if err == nil && !bytes.Equal(dst, b.Payload) {
 		t.Fatalf("block %x: wrong bytes", b.Key.Hash[:4])
