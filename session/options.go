@@ -32,11 +32,13 @@ type Options struct {
 }
 
 const (
-	maxName = 256            // bytes of a principal, of a class, of a key
-	maxWord = 64             // bytes of Commit.Finish
-	keyLife = 24 * time.Hour // how long a creation's idempotency key is known
-	keyTurn = 64             // turns whose idempotency keys are known
-	maxGone = 4096           // sessions of which it is known that they are gone
+	maxName    = 256            // bytes of a principal, of a class, of a key
+	maxTurn    = 1 << 31        // what turns are numbered below
+	maxWord    = 64             // bytes of Commit.Finish
+	keyLife    = 24 * time.Hour // how long a creation's idempotency key is known
+	keyTurn    = 64             // turns whose idempotency keys are known
+	maxDamaged = 1000           // sessions that Status lists as damaged
+	maxGone    = 4096           // sessions of which it is known that they are gone
 )
 
 func (o Options) withDefaults() (Options, error) {

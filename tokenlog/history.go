@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"slices"
 )
 
@@ -91,15 +92,17 @@ func (l *Log) read(lsn LSN, buf *[]byte) (h recordHeader, payload []byte, err er
 	if s == nil {
 		return h, nil, errNotWhole
 	}
-	for n := int64(pageSize); ; n = recordSize + MaxPayload {
-		n = min(n, room)
+	for n := min(pageSize, room); ; {
 		*buf = slices.Grow((*buf)[:0], int(n))[:n]
 		if err := readFull(s.file, *buf, s.offset(lsn)); err != nil {
 			return h, nil, err
 		}
-		if h, payload, err = whole(*buf, lsn); err == nil || n == room || n > pageSize {
+		h, payload, err = whole(*buf, lsn)
+		size := int64(h.size())
+		if err == nil || !h.holds(*buf, lsn) || size <= n || size > room {
 			return h, payload, err
 		}
+		n = size // the page did not hold all of it
 	}
 }
 
@@ -112,10 +115,11 @@ func whole(b []byte, lsn LSN) (recordHeader, []byte, error) {
 }
 
 // Rewrite replaces an owner's history by records, oldest first, of which Seq, Kind
-// and Payload are used; Seq ascends and is none that the owner has not had. last is
-// the newest record that the caller knows: if there is another by now, the error is
-// ErrChanged and nothing has happened. A reader sees the old history or the whole
-// new one. With no records the owner ends.
+// and Payload are used. Seq ascends and is one that the owner has had, or 0, behind
+// all others, for a new number. last is the newest record that the caller knows: if there is
+// another by now, the error is ErrChanged and nothing has happened. 0 is for an owner
+// without history, which gets one. A reader sees the old history or the whole new one. With no
+// records the owner ends.
 func (l *Log) Rewrite(id Owner, last LSN, records []Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -123,10 +127,12 @@ func (l *Log) Rewrite(id Owner, last LSN, records []Record) error {
 	switch {
 	case l.closing:
 		return ErrClosed
-	case !known || o.seq == 0:
+	case known && o.seq == 0, !known && (last != 0 || len(records) == 0):
 		return ErrNoOwner
 	case o.last != last:
 		return ErrChanged
+	case !known && len(l.owners) >= maxOwners:
+		return ErrOwners
 	}
 	if len(records) == 0 {
 		return l.rewriteToNothing(id, o)
@@ -138,7 +144,9 @@ func (l *Log) Rewrite(id Owner, last LSN, records []Record) error {
 	for i := range records {
 		rec := &records[i]
 		h := header(id, o, rec.Kind)
-		h.seq = rec.Seq
+		if h.seq = rec.Seq; h.seq == 0 {
+			h.seq = max(next, o.seq) + 1
+		}
 		if i == 0 {
 			h.link, h.prev, h.group = 0, 0, uint32(len(records))
 		}
@@ -147,7 +155,7 @@ func (l *Log) Rewrite(id Owner, last LSN, records []Record) error {
 		}
 		l.add(&h, &o, rec.Payload)
 	}
-	o.seq = next // numbers that were dropped are not given again
+	o.seq = max(next, o.seq) // numbers that were dropped are not given again
 	l.owners[id] = o
 	l.wake.Signal()
 	return nil
@@ -172,10 +180,12 @@ func (l *Log) roomFor(records []Record) error {
 		if len(rec.Payload) > MaxPayload {
 			return ErrTooLarge
 		}
-		if rec.Seq <= seq {
-			return errors.New("tokenlog: a rewrite's records must be in the order of their numbers, from 1 up")
+		if rec.Seq == 0 {
+			seq = math.MaxUint32
+		} else if rec.Seq <= seq {
+			return errors.New("tokenlog: a rewrite's records must be in the order of their numbers, from 1 up, new ones last")
 		}
-		size, seq = size+recordBytes(len(rec.Payload)), rec.Seq
+		size, seq = size+recordBytes(len(rec.Payload)), max(seq, rec.Seq)
 	}
 	switch empty := (&batch{buf: l.fill.buf, used: batchSize}); {
 	case !empty.room(size, len(records)):
@@ -194,7 +204,7 @@ func (l *Log) roomFor(records []Record) error {
 //
 // It looks at every owner once with the log held, about 10 ns for each.
 func (l *Log) Compact(ctx context.Context, keep func(Record) bool) (more bool, err error) {
-	ids, ok := l.oldest()
+	ids, ok := l.Oldest()
 	if !ok {
 		return false, nil
 	}
@@ -206,9 +216,10 @@ func (l *Log) Compact(ctx context.Context, keep func(Record) bool) (more bool, e
 	return true, nil
 }
 
-// oldest returns the owners that hold the oldest segment; ok is false if it is the
-// newest too.
-func (l *Log) oldest() (ids []Owner, ok bool) {
+// Oldest returns the owners whose history begins in the oldest segment, which keep it;
+// ok is false when only the segment that is being written is left. It takes about 10 ns
+// for each living owner, with the log held.
+func (l *Log) Oldest() (ids []Owner, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.segments) < 2 {
@@ -231,7 +242,7 @@ func (l *Log) compact(ctx context.Context, id Owner, keep func(Record) bool) err
 		case errors.Is(err, ErrNoOwner):
 			return nil // it has ended
 		case errors.Is(err, ErrFull):
-			err = l.waitForRoom(ctx)
+			err = l.WaitForRoom(ctx)
 		case errors.Is(err, ErrChanged):
 			err = ctx.Err() // it is in use: again
 		default:
@@ -243,8 +254,8 @@ func (l *Log) compact(ctx context.Context, id Owner, keep func(Record) bool) err
 	}
 }
 
-// waitForRoom returns when what is in the buffer now has left it.
-func (l *Log) waitForRoom(ctx context.Context) error {
+// WaitForRoom returns when what is in the buffer now has left it.
+func (l *Log) WaitForRoom(ctx context.Context) error {
 	l.mu.Lock()
 	empty, first := l.fill.count == 0, l.fill.lsn
 	l.mu.Unlock()

@@ -19,7 +19,7 @@ var layers = [][]string{
 	{"cmd", "test"},
 	{"server"},
 	{"engine"},
-	{"scheduler", "model", "chat"},
+	{"scheduler", "model", "chat", "session"},
 	{"tokenizer"},
 	{"kvcache", "tokenlog"},
 	{"device"},
@@ -44,6 +44,7 @@ var pure = map[string][]string{
 	"sampler":   {"internal"},
 	"kvcache":   {"internal"},
 	"tokenlog":  {"internal"},
+	"session":   {"tokenlog", "internal"},
 }
 
 type pkg struct {
