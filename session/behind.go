@@ -67,6 +67,7 @@ func (m *Manager) catch(e *entry) (err error) {
 		err = m.rewrite(e)
 	}
 	if err == nil {
+		e.owe(tokenlog.LSN(e.lsn.Load()))
 		m.caughtUp(e)
 		m.log.Flush()
 	}

@@ -22,6 +22,7 @@ type entry struct {
 
 	behind atomic.Bool   // the log has not got all; the tree has
 	lsn    atomic.Uint64 // of the newest record
+	owed   atomic.Uint64 // of the newest one that was acknowledged before it was durable
 	cost   atomic.Int64  // bytes of the session's records in the log
 
 	// Under Manager.mu:
@@ -42,11 +43,11 @@ func (e *entry) expired(now int64) bool {
 	return e.sum.ttl > 0 && !e.sum.pinned && !e.busy && now > e.sum.used && now-e.sum.used > e.sum.ttl
 }
 
-func (e *entry) info(log logState) Info {
+func (e *entry) info(durable tokenlog.LSN) Info {
 	s, c := &e.sum, &e.create
 	info := Info{
 		ID: e.id, Principal: c.principal, State: e.state(), Head: turnID(s.head), Parent: c.parent, ParentHead: turnID(c.parentHead),
-		Durability: c.durability, Durable: log.has(e), Tokens: int(s.tokens), Turns: int(s.depth), Created: when(c.created), Used: when(s.used),
+		Durability: c.durability, Durable: e.isDurable(durable), Tokens: int(s.tokens), Turns: int(s.depth), Created: when(c.created), Used: when(s.used),
 		TTL: time.Duration(s.ttl), Pinned: s.pinned, Inexact: s.inexact, Model: *c.model,
 	}
 	if s.ttl > 0 && !s.pinned {
@@ -69,24 +70,17 @@ func (e *entry) state() State {
 	return Idle
 }
 
-// logState is how the log was at some time.
-type logState struct {
-	on      bool
-	failed  bool
-	durable tokenlog.LSN
-}
-
-func (m *Manager) logState() logState {
+// durable returns the end of what is on the disk.
+func (m *Manager) durable() tokenlog.LSN {
 	if m.log == nil {
-		return logState{}
+		return 0
 	}
-	s := m.log.Status()
-	return logState{true, s.Err != nil, s.Durable}
+	return m.log.Durable()
 }
 
-// has says whether what the session has acknowledged is on the disk.
-func (l logState) has(e *entry) bool {
-	return l.on && e.kept() && !e.behind.Load() && (!l.failed || tokenlog.LSN(e.lsn.Load()) < l.durable)
+// isDurable says whether what the session has acknowledged is on the disk, of which durable is the end.
+func (e *entry) isDurable(durable tokenlog.LSN) bool {
+	return e.kept() && !e.behind.Load() && tokenlog.LSN(e.owed.Load()) < durable
 }
 
 // put adds a record to the log; e.mu is held. If the log cannot take it, the session
@@ -113,16 +107,22 @@ func (m *Manager) putAll(e *entry, records []typed) {
 // recordBytes is what the log adds to a payload, about.
 const recordBytes = 92
 
-// wait returns when a record is durable, at once if it cannot be now.
+// wait returns when a record is durable, at once if it cannot be now: then it is owed.
 func (m *Manager) wait(ctx context.Context, e *entry, lsn tokenlog.LSN) error {
 	if !e.kept() || e.behind.Load() {
 		return nil
 	}
 	err := m.log.Wait(ctx, lsn)
 	if errors.Is(err, tokenlog.ErrNotDurable) || errors.Is(err, tokenlog.ErrClosed) {
+		e.owe(lsn)
 		return nil
 	}
 	return err
+}
+
+func (e *entry) owe(lsn tokenlog.LSN) {
+	for old := e.owed.Load(); uint64(lsn) > old && !e.owed.CompareAndSwap(old, uint64(lsn)); old = e.owed.Load() {
+	}
 }
 
 // settle waits for the newest record.

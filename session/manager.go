@@ -122,10 +122,10 @@ func (m *Manager) settled(ctx context.Context, e *entry) (Info, error) {
 
 // show returns a session as whoever has the right to it sees it.
 func (m *Manager) show(e *entry) Info {
-	log := m.logState()
+	durable := m.durable()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return e.info(log)
+	return e.info(durable)
 }
 
 func (s *Spec) check() error {
@@ -250,20 +250,20 @@ func (m *Manager) find(principal string, id ID) (*entry, error) {
 
 // Get returns a session as it is now.
 func (m *Manager) Get(principal string, id ID) (Info, error) {
-	log := m.logState()
+	durable := m.durable()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, err := m.find(principal, id)
 	if err != nil {
 		return Info{}, err
 	}
-	return e.info(log), nil
+	return e.info(durable), nil
 }
 
 // List returns the principal's sessions behind after, in the order of their IDs, at most limit
 // of them, and whether there are more. The zero ID is the beginning.
 func (m *Manager) List(principal string, after ID, limit int) (page []Info, more bool) {
-	log := m.logState()
+	durable := m.durable()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.principals[principal]
@@ -282,7 +282,7 @@ func (m *Manager) List(principal string, after ID, limit int) (page []Info, more
 		if len(page) >= limit {
 			return page, true
 		}
-		page = append(page, e.info(log))
+		page = append(page, e.info(durable))
 	}
 	return page, false
 }

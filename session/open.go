@@ -65,6 +65,7 @@ func (m *Manager) replay(r tokenlog.Record) error {
 		}
 	}
 	e.lsn.Store(uint64(r.LSN))
+	e.owed.Store(uint64(r.LSN))
 	e.cost.Add(int64(len(r.Payload)) + recordBytes)
 	if e.fault == nil {
 		e.fault = e.sum.replay(r.Kind, r.Payload)

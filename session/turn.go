@@ -87,7 +87,7 @@ func (t *Turn) Info() TurnInfo {
 func (t *Turn) Session() Info { return t.m.show(t.e) }
 
 // Durable says whether all that the turn has acknowledged is on the disk, as Info.Durable.
-func (t *Turn) Durable() bool { return t.m.logState().has(t.e) }
+func (t *Turn) Durable() bool { return t.e.isDurable(t.m.durable()) }
 
 // Append adds a token that was drawn. It never waits, and allocates nothing within Begin.Room.
 func (t *Turn) Append(token int32) {
