@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-run/holdfast/device/cpu"
 	"github.com/holdfast-run/holdfast/device/ref"
 	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/vfs"
 	"github.com/holdfast-run/holdfast/model"
 	"github.com/holdfast-run/holdfast/tokenizer"
 	"github.com/holdfast-run/holdfast/weights"
@@ -56,6 +57,7 @@ type Config struct {
 	Restore RestoreMode
 	// Log, if set, is told of blocks that could not be read or written.
 	Log *slog.Logger
+	fs  vfs.FS // of blocks in Store; tests set another
 	// Planned, if set, is given the memory plan before anything is loaded.
 	Planned func(Plan)
 	// Progress, if set, is told of start-up phases: done of total bytes.

@@ -78,14 +78,14 @@ func (c *conversation) goOn(t *testing.T, e *Engine, i, cut int) int {
 	return int(g.seq.Cached)
 }
 
-// stored returns how many blocks of turn i's tokens, with those drawn up to cut,
-// a restore can start from.
-func (c *conversation) stored(t *testing.T, e *Engine, i, cut int) (blocks int) {
-	root, err := e.diskRoot(c.turns[i].Principal)
+// stored returns how many blocks on disk a turn can start from, that is to go on
+// from what it had drawn.
+func stored(t *testing.T, e *Engine, r Request, drawn []int32) (blocks int) {
+	root, err := e.diskRoot(r.Principal)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens := slices.Concat(c.turns[i].Tokens, c.drawn[i][:cut])
+	tokens := slices.Concat(r.Tokens, drawn)
 	chain := chainOf(nil, root, tokens[:len(tokens)-1])
 	return e.loop.reach(0, len(chain), chain)
 }
@@ -111,7 +111,7 @@ func cuts(t *testing.T, n, turns, longest int, start func(Config, func(*loaded))
 			}
 			for _, at := range []int{0, cut} {
 				e := start(cfg, func(l *loaded) { l.opts.MaxTokens = max(l.opts.MaxRows, []int{16, 33, 512}[rng.IntN(3)]) })
-				want := c.stored(t, e, i, at)
+				want := stored(t, e, c.turns[i], c.drawn[i][:at])
 				if at == len(c.drawn[i]) || cfg.Restore == RestoreRecompute {
 					want = 0
 				}

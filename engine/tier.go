@@ -132,7 +132,10 @@ func (l *loop) openTier(cfg Config) error {
 	if cfg.Store == "" || cfg.StoreBytes <= 0 {
 		return nil
 	}
-	s, err := store.Open(vfs.OS{}, filepath.Join(cfg.Store, "kv"), store.Options{MaxBytes: cfg.StoreBytes})
+	if cfg.fs == nil {
+		cfg.fs = vfs.OS{}
+	}
+	s, err := store.Open(cfg.fs, filepath.Join(cfg.Store, "kv"), store.Options{MaxBytes: cfg.StoreBytes})
 	if err != nil {
 		return err
 	}
