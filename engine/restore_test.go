@@ -165,20 +165,27 @@ func TestDamagedBlocks(t *testing.T) {
 	if long() {
 		n = 1000
 	}
+	t.Run("full", func(t *testing.T) { damagedBlocks(t, golden.TinyChat(t), n) })
+	t.Run("window", func(t *testing.T) {
+		damagedBlocks(t, filepath.Join(filepath.Dir(golden.TinyChat(t)), "tiny-window.gguf"), n)
+	})
+}
+
+func damagedBlocks(t *testing.T, path string, n int) {
 	rng := rand.New(rand.NewPCG(9, 9))
-	e := open(t, Config{MaxSequences: 1}, nil)
+	e := openPath(t, path, Config{MaxSequences: 1}, nil)
 	c := converse(t, e, "d/", rng, 3, 100)
 	missed := uint64(0)
 	for k := range n {
 		store := t.TempDir()
 		cfg := Config{Store: store, StoreBytes: 8 << 20, Restore: RestoreLoad}
-		first := open(t, cfg, nil)
+		first := openPath(t, path, cfg, nil)
 		c.goOn(t, first, 1, 0)
 		if err := first.Close(); err != nil {
 			t.Fatal(err)
 		}
 		damage(t, rng, filepath.Join(store, "kv"))
-		second := open(t, cfg, nil)
+		second := openPath(t, path, cfg, nil)
 		c.goOn(t, second, 2, 0)
 		missed += second.Stats().MissedBlocks
 		c.goOn(t, second, 1, len(c.drawn[1])/2) // and what was computed again is there
@@ -192,6 +199,39 @@ func TestDamagedBlocks(t *testing.T) {
 	t.Logf("%d faults, %d blocks missed", n, missed)
 	if missed == 0 {
 		t.Error("no fault was met")
+	}
+}
+
+// TestEarlierPlace: a session that goes on from a place behind which the window
+// pool's blocks were never stored starts where they were, and misses nothing.
+func TestEarlierPlace(t *testing.T) {
+	path := filepath.Join(filepath.Dir(golden.TinyChat(t)), "tiny-window.gguf")
+	store := t.TempDir()
+	cfg := Config{Store: store, StoreBytes: 8 << 20, Restore: RestoreLoad}
+	tokens := make([]int32, 400)
+	for i := range tokens {
+		tokens[i] = int32(i * i % 290)
+	}
+	first := openPath(t, path, cfg, nil)
+	r := Request{Tokens: tokens[:390], MaxTokens: 4, Params: greedy, IgnoreEOS: true, Journal: &memo{}, Keep: true}
+	generate(t, first, r)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	alone := openPath(t, path, Config{}, nil)
+	for _, n := range []int{40, 130, 200, 385, 390} {
+		e := openPath(t, path, cfg, nil)
+		r.Tokens = slices.Concat(tokens[:n], []int32{7, 8, 9})
+		want, _ := generate(t, alone, r)
+		if got, _ := generate(t, e, r); got != want {
+			t.Errorf("behind %d tokens: %q, want %q", n, got, want)
+		}
+		if s := waitIdle(t, e); s.MissedBlocks > 0 || n == 390 && s.RestoredTokens == 0 {
+			t.Errorf("behind %d tokens: %+v", n, s.TierStats)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
