@@ -8,7 +8,7 @@ FLAGS  ?=
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve bench-surface lint generate generate-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server ./tokenlog
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog
-	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run 'Leavers|Storms' ./test/e2e
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run 'Leavers|Storms|IdleConnections|Overload|Witness' ./test/e2e
 	sh scripts/cuda-wheels.sh
 	$(GO) test -timeout 30m ./kernels/cuda/build -afresh
 	sh scripts/fuzz.sh
@@ -56,6 +56,9 @@ bench-peers: build $(MODEL) ## build llama.cpp, run it and us in turns, write be
 bench-peers-serve: build $(MODEL) ## the same load on llama-server and us in turns, write bench/results
 	sh bench/peers/build.sh --all
 	$(PYTHON) bench/peers/serve.py --model $(MODEL)
+
+bench-surface: $(MODEL) ## idle connections, 429s at 5 times the load, a stream beside malformed requests; write bench/results
+	sh bench/surface.sh
 
 lint: ## formatting, vet, import arrows
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -126,6 +126,8 @@ func New(cfg Config) (*Server, error) {
 		MaxRequestBodySize: api.MaxBodyBytes,
 		ReadTimeout:        cfg.ReadTimeout,
 		IdleTimeout:        cfg.IdleTimeout,
+		// A connection that waits for its next request holds no buffer.
+		ReduceMemoryUsage: true,
 		// Goroutines of closed connections wait so long for others.
 		MaxIdleWorkerDuration: time.Second,
 		// A WriteTimeout would be one deadline for a whole stream: each answer
