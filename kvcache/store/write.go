@@ -18,8 +18,9 @@ const (
 // Put stores blocks: those that are not stored already, in batches of up to 8 MiB,
 // each made durable by one sync and found only then. It returns when all are
 // durable. After an error Has tells which are; the store lives, writes nothing for
-// a while (*PausedError), and then tries again. What the blocks refer to must not
-// change meanwhile.
+// a while (*PausedError), and then tries again. A store that is full makes room as
+// it goes: one too small for what is put may have dropped the first by the end.
+// What the blocks refer to must not change meanwhile.
 func (s *Store) Put(blocks []Block) error {
 	for i := range blocks {
 		if b := &blocks[i]; len(b.Tokens) > MaxTokens || len(b.Payload) > MaxPayload || !s.takes(blockPages(len(b.Tokens), len(b.Payload))) {
