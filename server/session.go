@@ -287,6 +287,12 @@ func history(all []session.TurnInfo, head string) (tokens []int32) {
 	return tokens
 }
 
+// promptOf returns the prompt of a turn.
+func promptOf(all []session.TurnInfo, t *session.TurnInfo) []int32 {
+	tokens := history(all, t.Parent)
+	return append(tokens[:min(t.Keep, len(tokens))], t.Input...)
+}
+
 // pathTo returns the turns from the first one to head.
 func pathTo(all []session.TurnInfo, head string) (path []*session.TurnInfo) {
 	byID := make(map[string]*session.TurnInfo, len(all))

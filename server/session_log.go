@@ -150,7 +150,7 @@ func (c *call) turns() (any, error) {
 	}
 	got := api.TurnList{Object: api.ObjectList, Data: make([]api.Turn, len(all)), Head: orNull(info.Head)}
 	for i := range all {
-		got.Data[i] = c.described1(&info, &all[i], false)
+		got.Data[i] = c.describeTurn(&info, all, &all[i], false)
 	}
 	return got, nil
 }
@@ -168,14 +168,14 @@ func (c *call) oneTurn() (any, error) {
 	_, which := pathParts(c.http)
 	for i := range all {
 		if all[i].ID == which {
-			return c.described1(&info, &all[i], true), nil
+			return c.describeTurn(&info, all, &all[i], true), nil
 		}
 	}
 	return nil, session.ErrNoTurn
 }
 
-// described1 describes a turn, with its whole answer or without.
-func (c *call) described1(info *session.Info, t *session.TurnInfo, answer bool) api.Turn {
+// describeTurn describes one of a session's turns, with its whole answer or without.
+func (c *call) describeTurn(info *session.Info, all []session.TurnInfo, t *session.TurnInfo, answer bool) api.Turn {
 	got := api.Turn{
 		ID:               t.ID,
 		Object:           api.ObjectTurn,
@@ -205,18 +205,17 @@ func (c *call) described1(info *session.Info, t *session.TurnInfo, answer bool) 
 	}
 	got.Text, got.CompletionTokens = result.Text, result.Completion
 	if answer {
-		again := c.s.answerOf(info, t, body, result)
-		got.Answer = mustMarshal(again)
+		got.Answer = mustMarshal(c.s.answerOf(info, all, t, body, result))
 	}
 	return got
 }
 
 // answerOf returns what the client was answered.
-func (s *Server) answerOf(info *session.Info, t *session.TurnInfo, body *turnBody, result *turnResult) any {
+func (s *Server) answerOf(info *session.Info, all []session.TurnInfo, t *session.TurnInfo, body *turnBody, result *turnResult) any {
 	kind, job := body.job()
 	c := &completion{s: s, kind: kind, job: job, id: body.Answer, created: t.Created.Unix(), info: s.worker.Info()}
 	c.turn = &turn{id: info.ID, state: &api.SessionState{ID: info.ID.String(), Head: orNull(t.ID), Durable: info.Durable, Exact: result.Exact}}
-	c.generations = []generation{{stream: &replayStream{usage: result.usage()}, prompt: &prompt{}}}
+	c.generations = []generation{{stream: &replayStream{usage: result.usage()}, prompt: &prompt{tokens: promptOf(all, t)}}}
 	one := choice{text: []byte(result.Text), finish: engine.FinishReason(t.Finish)}
 	if job.ReturnTokenIDs {
 		one.ids = append(t.Drawn[:len(t.Drawn):len(t.Drawn)], result.Rest...)

@@ -17,8 +17,9 @@ import (
 // after an interruption, or one that is over and answered again from the log.
 type turn struct {
 	id    session.ID
-	right *session.Session // to change the session, until running has it; nil in a replay
-	info  session.Info     // of the session, when the right was got
+	right *session.Session   // to change the session, until running has it; nil in a replay
+	info  session.Info       // of the session, when the right was got
+	all   []session.TurnInfo // the session's, where an old turn is looked for
 
 	// Of the request.
 	match   string // the head that the client expects, "" for any
@@ -184,6 +185,9 @@ func (c *completion) replay(was *session.TurnInfo) error {
 	}
 	t := c.turn
 	p := &prompt{}
+	if c.job.ReturnTokenIDs {
+		p.tokens = promptOf(t.all, was)
+	}
 	t.request = c.asked(sampler.Params{}, p)
 	s := &replayStream{usage: result.usage()}
 	s.pieces = c.s.sessions.Replay(t.request, append(was.Drawn[:len(was.Drawn):len(was.Drawn)], result.Rest...), engine.FinishReason(was.Finish))
@@ -239,7 +243,7 @@ func (t *turn) take(c *completion, p *piece) error {
 		return nil
 	}
 	tokens, size := c.s.sessions.Shown(t.request, t.drawn, string(t.text))
-	exact := !t.running.Session().Inexact
+	exact := !t.running.Session().Inexact && !t.running.Info().Inexact
 	head, err := t.running.Commit(c.ctx, session.Commit{
 		Tokens: tokens,
 		Finish: string(p.Finish),
@@ -330,11 +334,10 @@ func (c *completion) find(which string) (was session.TurnInfo, err error) {
 	if t.info, err = sessions.Get(c.principal, t.id); err != nil {
 		return was, err
 	}
-	all, err := sessions.Turns(c.ctx, c.principal, t.id)
-	if err != nil {
+	if t.all, err = sessions.Turns(c.ctx, c.principal, t.id); err != nil {
 		return was, err
 	}
-	for _, one := range all {
+	for _, one := range t.all {
 		if one.ID == which && (one.State == session.TurnCommitted || one.State == session.TurnIncomplete) {
 			return one, nil
 		}
@@ -351,16 +354,16 @@ func (t *turn) again() (*session.TurnInfo, error) {
 	if t.key == "" {
 		return nil, nil
 	}
-	all := t.right.All()
-	for i := len(all) - 1; i >= 0; i-- {
-		body, err := readTurnBody(&all[i])
+	t.all = t.right.All()
+	for i := len(t.all) - 1; i >= 0; i-- {
+		body, err := readTurnBody(&t.all[i])
 		if err != nil || body.Key != t.key {
 			continue
 		}
 		if body.Digest != t.digest {
 			return nil, session.ErrKeyReused
 		}
-		return &all[i], nil
+		return &t.all[i], nil
 	}
 	return nil, nil
 }
