@@ -1,15 +1,20 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/internal/testkit/golden"
+	"github.com/holdfast-run/holdfast/internal/testkit/vfstest"
+	"github.com/holdfast-run/holdfast/internal/vfs"
 	"github.com/holdfast-run/holdfast/sampler"
 )
 
@@ -267,6 +272,85 @@ func damage(t *testing.T, rng *rand.Rand, dir string) {
 		}
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// gated is a disk that cannot be read, once shut is set, until open is closed.
+func gated(disk *vfstest.Disk, shut *atomic.Bool) (fs vfs.FS, asked chan struct{}, open chan struct{}) {
+	asked, open = make(chan struct{}, 1000), make(chan struct{})
+	fs = vfstest.Fault(disk, func(c vfstest.Call) error {
+		if c.Op == "read" && shut.Load() {
+			asked <- struct{}{}
+			<-open
+		}
+		return nil
+	})
+	return fs, asked, open
+}
+
+// TestLeaveWhileRestoring: a client leaves, or the engine is closed, while blocks
+// come from the disk. What was read is there for others, and nothing is freed
+// before the last read is back.
+func TestLeaveWhileRestoring(t *testing.T) {
+	path := golden.TinyChat(t)
+	disk := vfstest.NewDisk()
+	cfg := Config{Store: cutStore, StoreBytes: 8 << 20, Restore: RestoreLoad, fs: disk}
+	tokens := golden.TinyCase(t, "tiny-chat").Tokens[:100]
+	r := Request{Tokens: tokens, MaxTokens: 4, Params: greedy, IgnoreEOS: true, Journal: &memo{}, Keep: true}
+	first := openOn(t, path, cfg)
+	want, _ := generate(t, first, r)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, closes := range []bool{false, true} {
+		var shut atomic.Bool
+		fs, asked, open := gated(disk.Crash(disk.Ops(), vfstest.KeepAll, rand.New(rand.NewPCG(1, 1))), &shut)
+		cfg.fs = fs
+		e := openOn(t, path, cfg)
+		shut.Store(true)
+		g, err := e.Generate(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-asked
+		if closes {
+			closed := make(chan error)
+			go func() { closed <- e.Close() }()
+			if _, _, err := result(g); !errors.Is(err, ErrStopped) {
+				t.Errorf("closed: %v", err)
+			}
+			select {
+			case <-closed:
+				t.Error("closed with a read under way")
+			default:
+			}
+			close(open)
+			if err := <-closed; err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		g.Close()
+		for e.Stats().Cancelled == 0 {
+			runtime.Gosched()
+		}
+		close(open)
+		s := waitIdle(t, e)
+		for s.LoadedBlocks < 3 {
+			s = e.Stats()
+		}
+		if got, _ := generate(t, e, r); got != want {
+			t.Errorf("after one that left: %q, want %q", got, want)
+		}
+		if s := waitIdle(t, e); s.LoadedBlocks != 3 || s.Steps == 0 || s.BlocksUsed != 0 {
+			t.Errorf("%+v", s)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.loop.pool.Check(); err != nil {
+			t.Error(err)
 		}
 	}
 }
