@@ -122,3 +122,39 @@ func TestManyKeep(t *testing.T) {
 	}
 	waitIdle(t, e)
 }
+
+// noted is a Journal that calls a function, on the loop, with each token.
+type noted struct {
+	memo
+	call func()
+}
+
+func (n *noted) Append(token int32) {
+	n.memo.Append(token)
+	n.call()
+}
+
+// TestBehindPromptAndEnd: the blocks of a prompt are on their way when its first
+// token is shown, and those of the end are on disk once the engine is closed.
+func TestBehindPromptAndEnd(t *testing.T) {
+	c := golden.TinyCase(t, "tiny-chat")
+	cfg := Config{Store: t.TempDir(), StoreBytes: 8 << 20}
+	e := open(t, cfg, nil)
+	var left []int // blocks that are on their way or there, by token
+	j := &noted{}
+	j.call = func() { left = append(left, len(e.loop.tier.pending)+int(e.loop.tier.counts.StoredBlocks)) }
+	r := Request{Tokens: c.Tokens[:70], MaxTokens: 60, Params: greedy, IgnoreEOS: true, Journal: j, Keep: true}
+	generate(t, e, r)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left[0] != 2 {
+		t.Errorf("with the first token %d blocks are on their way, want 2", left[0])
+	}
+	again := open(t, cfg, nil)
+	tokens := slices.Concat(r.Tokens, j.tokens)
+	got, err := again.Residence(t.Context(), "", tokens)
+	if want := (len(tokens) - 1) / device.BlockTokens; err != nil || got.Disk != want {
+		t.Errorf("%+v, %v; want %d blocks on disk", got, err, want)
+	}
+}
