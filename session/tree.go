@@ -122,9 +122,11 @@ func (t *tree) take(typ uint8, payload []byte) error {
 		if t.create.durability != 0 {
 			return errMalformed // the second
 		}
-		if err := t.create.parse(payload); err != nil {
+		var r createRecord
+		if err := r.parse(payload); err != nil {
 			return err
 		}
+		t.create = r
 		t.sum.created(&t.create)
 		t.size = recordCost
 		return nil
