@@ -251,12 +251,10 @@ func (s *Store) rescue(late suspect) {
 // fitMaxBytes drops what a smaller MaxBytes than before does not allow: spares, and
 // then the oldest segments.
 func (s *Store) fitMaxBytes() {
-	s.discard()
-	for s.total > s.options.MaxBytes {
+	for s.discard(); s.total > s.options.MaxBytes; s.discard() {
 		if n := len(s.spares); n > 0 {
 			s.surplus = append(s.surplus, s.spares[n-1])
 			s.spares = s.spares[:n-1]
-			s.discard()
 		} else if len(s.segments) > 0 && s.segments[0] != s.w.current {
 			s.retire(s.segments[0], true)
 		} else {
