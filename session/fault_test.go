@@ -328,7 +328,7 @@ func TestDamageFoundLate(t *testing.T) {
 	if err := func() error { _, err := m.Verify(t.Context(), "alice", id); return err }(); err != nil {
 		t.Fatal(err)
 	}
-	flip(t, disk, int64(places[1])+10) // the commit of the second turn; the first segment begins at LSN 4096
+	flip(t, disk, int64(places[1])+10)  // the commit of the second turn; the first segment begins at LSN 4096
 	other := create(t, m, LevelTurn).ID // the first one leaves the memory
 	oneTurn(t, m, other, []int32{1}, []int32{2})
 	s := acquire(t, m, id)
