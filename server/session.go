@@ -188,7 +188,7 @@ func (c *call) create() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return describe(&info), nil
+	return DescribeSession(&info), nil
 }
 
 // spec returns what a session shall be made as.
@@ -219,7 +219,7 @@ func (c *call) list() (any, error) {
 	page, more := c.s.cfg.Sessions.List(c.principal, after, limit)
 	got := api.SessionList{Object: api.ObjectList, Data: make([]api.Session, len(page)), HasMore: more}
 	for i := range page {
-		got.Data[i] = *describe(&page[i])
+		got.Data[i] = *DescribeSession(&page[i])
 	}
 	return got, nil
 }
@@ -232,7 +232,7 @@ func (c *call) described() (*api.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	got := describe(&info)
+	got := DescribeSession(&info)
 	if tokens, err := c.tokens(&info); err == nil {
 		if r, err := c.s.sessions.Residence(c.ctx, c.principal, tokens); err == nil {
 			one := int64(r.BlockBytes)
@@ -304,37 +304,4 @@ func pathTo(all []session.TurnInfo, head string) (path []*session.TurnInfo) {
 	}
 	slices.Reverse(path)
 	return path
-}
-
-// describe returns a session as clients see it, without where its KV is.
-func describe(i *session.Info) *api.Session {
-	got := &api.Session{
-		ID:         i.ID.String(),
-		Object:     api.ObjectSession,
-		Created:    i.Created.Unix(),
-		LastUsed:   i.Used.Unix(),
-		State:      string(i.State),
-		Head:       orNull(i.Head),
-		Durability: i.Durability.String(),
-		Durable:    i.Durable,
-		Exact:      !i.Inexact,
-		Pinned:     i.Pinned,
-		Turns:      i.Turns,
-		Tokens:     i.Tokens,
-	}
-	if !i.Expires.IsZero() {
-		got.ExpiresAt = new(i.Expires.Unix())
-	}
-	if i.Parent != (session.ID{}) {
-		got.Parent = &api.SessionParent{ID: i.Parent.String(), Head: orNull(i.ParentHead)}
-	}
-	return got
-}
-
-// orNull returns a pointer to an ID, nil for none.
-func orNull(id string) *string {
-	if id == "" {
-		return nil
-	}
-	return &id
 }

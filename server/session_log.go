@@ -176,23 +176,10 @@ func (c *call) oneTurn() (any, error) {
 
 // describeTurn describes one of a session's turns, with its whole answer or without.
 func (c *call) describeTurn(info *session.Info, all []session.TurnInfo, t *session.TurnInfo, answer bool) api.Turn {
-	got := api.Turn{
-		ID:               t.ID,
-		Object:           api.ObjectTurn,
-		SessionID:        c.id.String(),
-		Parent:           orNull(t.Parent),
-		State:            string(t.State),
-		Created:          t.Created.Unix(),
-		FinishReason:     orNull(t.Finish),
-		PromptTokens:     len(t.Input),
-		CompletionTokens: len(t.Drawn),
-	}
+	got := DescribeTurn(c.id, t)
 	body, err := readTurnBody(t)
 	if err != nil {
 		return got
-	}
-	if body.Chat != nil {
-		got.Messages = body.Chat.Messages
 	}
 	result, err := readTurnResult(t)
 	if t.State != session.TurnCommitted || err != nil {
@@ -203,7 +190,6 @@ func (c *call) describeTurn(info *session.Info, all []session.TurnInfo, t *sessi
 		}
 		return got
 	}
-	got.Text, got.CompletionTokens = result.Text, result.Completion
 	if answer {
 		got.Answer = mustMarshal(c.s.answerOf(info, all, t, body, result))
 	}

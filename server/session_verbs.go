@@ -24,7 +24,7 @@ func (c *call) fork() (any, error) {
 	}
 	got := api.SessionList{Object: api.ObjectList, Data: make([]api.Session, len(forks))}
 	for i := range forks {
-		got.Data[i] = *describe(&forks[i])
+		got.Data[i] = *DescribeSession(&forks[i])
 	}
 	return got, nil
 }
@@ -202,5 +202,5 @@ func (c *call) importOne() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return describe(&info), nil
+	return DescribeSession(&info), nil
 }

@@ -20,7 +20,7 @@ echo "clients:$(printf %s "$OPENAI_API_KEY" | sha256sum | cut -d' ' -f1)" >"$key
 
 log=build/clients/server.log
 : >"$log" # of an earlier run
-bin/holdfast serve --model "$model" --listen 127.0.0.1:0 --api-keys "$keys" 2>"$log" &
+bin/holdfast serve --model "$model" --listen 127.0.0.1:0 --store build/clients/store --api-keys "$keys" 2>"$log" &
 server=$!
 trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
 tries=0
