@@ -250,3 +250,25 @@ func FuzzRecords(f *testing.F) {
 		}
 	})
 }
+
+// TestFormatsExample: the bytes in docs/FORMATS.md are those of the golden record.
+func TestFormatsExample(t *testing.T) {
+	page, err := os.ReadFile("../docs/FORMATS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(page), "## Sessions")
+	_, code, ok2 := strings.Cut(section, "```hex\n")
+	code, _, ok3 := strings.Cut(code, "```")
+	if !ok || !ok2 || !ok3 {
+		t.Fatal("docs/FORMATS.md has no hex example in its section on sessions")
+	}
+	var digits string
+	for line := range strings.Lines(code) {
+		line, _, _ = strings.Cut(line, "#")
+		digits += strings.ReplaceAll(strings.TrimSpace(line), " ", "")
+	}
+	if want := hex.EncodeToString(golden(t, "1.0")[3].Payload); digits != want {
+		t.Errorf("the example is %s, want %s", digits, want)
+	}
+}
