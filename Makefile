@@ -8,7 +8,7 @@ FLAGS  ?=
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve bench-surface lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve bench-sessions bench-surface lint generate generate-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,10 +32,11 @@ test: ## all tests that need no accelerator, under 10 minutes on 2 cores
 	$(GO) test ./...
 
 test-long: test-schedules ## the race detector (needs a C compiler), full counts, every fuzz target
-	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server ./tokenlog
+	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache/... ./scheduler ./server ./session ./tokenlog
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
-	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog
-	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run 'Leavers|Storms|IdleConnections|Overload|Witness' ./test/e2e
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog ./session ./kvcache/store
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -v -run 'Resume|Damaged|PowerCuts' ./engine
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -v -run 'Leavers|Storms|IdleConnections|Overload|Witness|Kill' ./test/e2e
 	sh scripts/cuda-wheels.sh
 	$(GO) test -timeout 30m ./kernels/cuda/build -afresh
 	sh scripts/fuzz.sh
@@ -59,6 +60,10 @@ bench-peers-serve: build $(MODEL) ## the same load on llama-server and us in tur
 
 bench-surface: $(MODEL) ## idle connections, 429s at 5 times the load, a stream beside malformed requests; write bench/results
 	sh bench/surface.sh
+
+bench-sessions: build $(MODEL) ## resume, forks, parked sessions and the log's price, beside llama-server's slots; write bench/results
+	sh bench/peers/build.sh --all
+	$(GO) run ./bench/sessions -model $(MODEL)
 
 lint: ## formatting, vet, import arrows
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
