@@ -16,7 +16,7 @@ const module = "github.com/holdfast-run/holdfast/"
 // layers lists the packages from top to bottom: a package imports only from
 // layers below its own, or what exceptions say.
 var layers = [][]string{
-	{"cmd", "test"},
+	{"cmd", "test", "bench"},
 	{"server"},
 	{"engine"},
 	{"scheduler", "model", "chat", "session"},
