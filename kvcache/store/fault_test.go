@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/holdfast-run/holdfast/internal/testkit/vfstest"
+	"github.com/holdfast-run/holdfast/internal/vfs"
 )
 
 // TestFailTheNth fails each call of the file system in turn, once and for long, while
@@ -153,6 +154,34 @@ func TestPause(t *testing.T) {
 		if writes["kv/00000001.seg"] != old {
 			t.Error("a segment was written after its sync had failed")
 		}
+	})
+}
+
+// scarce is a file system with so many bytes left.
+type scarce struct {
+	vfs.FS
+	free *int64
+}
+
+func (s scarce) Free(string) (int64, error) { return *s.free, nil }
+
+// TestLastOfADisk: the store leaves room for others.
+func TestLastOfADisk(t *testing.T) {
+	free := 2*small.SegmentBytes - 1
+	synctest.Test(t, func(t *testing.T) {
+		s := mustOpen(t, scarce{vfstest.NewDisk(), &free}, small)
+		if err := s.Put(span(0, 3)); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("put: %v", err)
+		}
+		free++
+		time.Sleep(s.options.RetryEvery)
+		mustPut(t, s, span(0, 3))
+		free--
+		mustPut(t, s, span(3, 100))
+		if st := s.Stats(); st.Segments != 1 || st.Err != nil {
+			t.Errorf("%+v", st)
+		}
+		mustClose(t, s)
 	})
 }
 

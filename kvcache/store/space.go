@@ -168,8 +168,8 @@ func (s *Store) grow() error {
 	if err != nil {
 		return err
 	}
-	if free < size {
-		return fmt.Errorf("kvcache/store: a segment needs %d bytes, %s has %d left: %w", size, s.dir, free, syscall.ENOSPC)
+	if free < 2*size { // a cache does not take the last that the log beside it may need
+		return fmt.Errorf("kvcache/store: a segment needs %d bytes and leaves as many, %s has %d: %w", size, s.dir, free, syscall.ENOSPC)
 	}
 	s.w.serial++
 	name := fileName(s.w.serial)
