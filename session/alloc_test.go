@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/testkit/vfstest"
+	"github.com/holdfast-run/holdfast/internal/vfs"
 	"github.com/holdfast-run/holdfast/tokenlog"
 )
 
@@ -50,11 +51,15 @@ func TestAppendAllocatesNothing(t *testing.T) {
 // 2 KiB of memory each, the log's books included.
 func TestParkedSessionsAreSmall(t *testing.T) {
 	const sessions = 100_000
-	disk := parked(t, sessions)
+	dir := t.TempDir()
+	fill(t, vfs.OS{}, dir, sessions)
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	m := open(t, disk, Options{Log: tokenlog.Options{SegmentBytes: 16 << 20}})
+	m, err := Open(vfs.OS{}, dir, Options{Log: tokenlog.Options{SegmentBytes: 16 << 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	each := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / sessions

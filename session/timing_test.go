@@ -11,15 +11,7 @@ import (
 	"github.com/holdfast-run/holdfast/tokenlog"
 )
 
-// parked returns a disk with so many closed sessions of one turn: 60 tokens, 100 bytes of text.
-func parked(t testing.TB, sessions int) *vfstest.Disk {
-	t.Helper()
-	disk := vfstest.NewDisk()
-	fill(t, disk, "store", sessions)
-	return disk
-}
-
-// fill writes parked sessions without waiting for each.
+// fill writes so many parked sessions of one turn: 60 tokens, 100 bytes of text.
 func fill(t testing.TB, fs vfs.FS, dir string, sessions int) {
 	t.Helper()
 	l, err := tokenlog.Open(fs, dir, tokenlog.Options{SegmentBytes: 16 << 20}, nil)

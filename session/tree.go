@@ -238,7 +238,7 @@ func (t *tree) takeCommit(payload []byte) error {
 		return err
 	}
 	n := t.node(r.turn)
-	if n == nil || r.turn != t.sum.open || int(r.tokens) > len(n.drawn) || r.depth != n.depth ||
+	if n == nil || r.turn != t.sum.open || int(r.tokens) > len(n.drawn) || r.depth != n.depth || r.inexact != n.inexact ||
 		uint64(r.length) != uint64(n.keep)+uint64(len(n.input))+uint64(r.tokens) {
 		return errMalformed
 	}
@@ -271,7 +271,7 @@ func (t *tree) takeRewind(payload []byte) error {
 		return err
 	}
 	n := t.committed(r.head)
-	if n == nil || r.next < t.sum.next || r.length != n.length || r.depth != n.depth {
+	if n == nil || r.next < t.sum.next || r.length != n.length || r.depth != n.depth || r.inexact != n.inexact {
 		return errMalformed
 	}
 	t.rewind(&r)

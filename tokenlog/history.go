@@ -20,8 +20,8 @@ func (l *Log) Last(id Owner) (LSN, error) {
 }
 
 // History reads an owner's records back, from the newest to its base, each checked
-// against the one after it. It takes a read of the disk for each record that is
-// not in the buffer, and no memory for each owner beside the log's own. If the
+// against the one after it. What is not in the buffer is read from the disk, 8 KiB
+// to 256 KiB at a time; no memory is kept for each owner beside the log's own. If the
 // owner is rewritten meanwhile it ends with ErrChanged, and with a *DamagedError
 // at a record that is no longer what was written.
 func (l *Log) History(id Owner) iter.Seq2[Record, error] {
@@ -33,9 +33,9 @@ func (l *Log) History(id Owner) iter.Seq2[Record, error] {
 			yield(Record{}, ErrNoOwner)
 			return
 		}
-		var buf []byte
+		reader := backReader{l: l}
 		for lsn, check, seq := o.last, o.link, o.seq; ; {
-			h, payload, err := l.read(lsn, &buf)
+			h, payload, err := reader.read(lsn)
 			if err == nil && (h.check != check || h.owner != id) {
 				err = &DamagedError{Owner: id, Seq: seq}
 			}
@@ -67,8 +67,21 @@ func (l *Log) explain(err error, id Owner, start LSN, seq uint32) error {
 
 var errNotWhole = errors.New("tokenlog: a record does not hold its checks")
 
-// read returns the record at lsn; its payload lies in buf.
-func (l *Log) read(lsn LSN, buf *[]byte) (h recordHeader, payload []byte, err error) {
+// maxWindow bounds what is read ahead, in bytes.
+const maxWindow = 256 << 10
+
+// backReader reads records from newer to older ones. An owner that is alone in the log has a
+// record in each batch, so it reads further back with each step, in one piece.
+type backReader struct {
+	l      *Log
+	buf    []byte
+	lsn    LSN // of buf[0]
+	window int64
+}
+
+// read returns the record at lsn; its payload is valid until the next read.
+func (r *backReader) read(lsn LSN) (h recordHeader, payload []byte, err error) {
+	l := r.l
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -80,30 +93,52 @@ func (l *Log) read(lsn LSN, buf *[]byte) (h recordHeader, payload []byte, err er
 		}
 		rest := b.buf[lsn-b.lsn : b.used]
 		h = parseRecordHeader(rest)
-		*buf = append((*buf)[:0], rest[:h.size()]...)
+		r.buf, r.lsn = append(r.buf[:0], rest[:h.size()]...), lsn
 		l.mu.Unlock()
-		return whole(*buf, lsn)
+		return whole(r.buf, lsn)
 	}
-	s, room := l.segmentOf(lsn), int64(0)
+	s, end := l.segmentOf(lsn), LSN(0)
 	if s != nil {
-		room = int64(s.end - lsn)
+		end = s.end
 	}
 	l.mu.Unlock()
 	if s == nil {
 		return h, nil, errNotWhole
 	}
-	for n := min(pageSize, room); ; {
-		*buf = slices.Grow((*buf)[:0], int(n))[:n]
-		if err := readFull(s.file, *buf, s.offset(lsn)); err != nil {
+	if lsn >= r.lsn && lsn < r.lsn+LSN(len(r.buf)) {
+		if h, payload, err = whole(r.buf[lsn-r.lsn:], lsn); err == nil {
+			return h, payload, nil
+		}
+	}
+	if near := r.lsn - lsn; lsn < r.lsn && near <= 2*maxWindow {
+		r.window = min(2*r.window, maxWindow)
+	} else {
+		r.window = 2 * pageSize
+	}
+	stop := min(lsn&^(pageSize-1)+2*pageSize, end) // a page at least
+	start := max(s.first, stop-min(stop, LSN(r.window)))
+	if err := r.fill(s, min(start, lsn), stop); err != nil {
+		return h, nil, err
+	}
+	h, payload, err = whole(r.buf[lsn-r.lsn:], lsn)
+	if size := LSN(h.size()); err != nil && h.holds(r.buf[lsn-r.lsn:], lsn) && lsn+size > stop && lsn+size <= end {
+		if err := r.fill(s, lsn, lsn+size); err != nil { // it is longer than its page
 			return h, nil, err
 		}
-		h, payload, err = whole(*buf, lsn)
-		size := int64(h.size())
-		if err == nil || !h.holds(*buf, lsn) || size <= n || size > room {
-			return h, payload, err
-		}
-		n = size // the page did not hold all of it
+		return whole(r.buf, lsn)
 	}
+	return h, payload, err
+}
+
+// fill reads a stretch of a segment.
+func (r *backReader) fill(s *segment, start, stop LSN) error {
+	n := int(stop - start)
+	r.buf, r.lsn = slices.Grow(r.buf[:0], n)[:n], start
+	err := readFull(s.file, r.buf, s.offset(start))
+	if err != nil {
+		r.buf = r.buf[:0]
+	}
+	return err
 }
 
 func whole(b []byte, lsn LSN) (recordHeader, []byte, error) {
