@@ -56,9 +56,9 @@ Examples:
 
 // sessionAt says where the sessions are.
 type sessionAt struct {
-	Server     string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"Server to ask. Default ${default}."`
+	Server     string `env:"HOLDFAST_SESSION_SERVER" default:"http://127.0.0.1:8080" placeholder:"URL" help:"Server to ask. Default ${default}."`
 	APIKeyFile string `name:"api-key-file" placeholder:"FILE" help:"File whose first line is the API key. Default: the variable OPENAI_API_KEY, or none."`
-	Store      string `placeholder:"DIR" help:"Work on a store instead, which no server may have open."`
+	Store      string `env:"HOLDFAST_SESSION_STORE" placeholder:"DIR" help:"Work on a store instead, which no server may have open."`
 	Principal  string `placeholder:"NAME" help:"With --store: only this principal's sessions, and whose an import is. Default: everybody's; an import is of a server without keys."`
 	JSON       bool   `name:"json" help:"One JSON object a line."`
 }
