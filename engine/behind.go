@@ -2,7 +2,6 @@ package engine
 
 import (
 	"slices"
-	"time"
 
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/kvcache/store"
@@ -158,12 +157,4 @@ func (l *loop) settleWrite(batch []leaving, err error) {
 		close(w.done)
 		return true
 	})
-}
-
-// learnSpeed takes note of how long reads of so many bytes took.
-func (t *tier) learnSpeed(bytes int, took time.Duration) {
-	if bytes < 1<<16 || took <= 0 {
-		return
-	}
-	t.speed = 0.7*t.speed + 0.3*float64(bytes)/float64(took)
 }

@@ -122,8 +122,34 @@ func (l *loop) worthReading(from, to int) bool {
 	case RestoreRecompute:
 		return false
 	default:
-		read := time.Duration(float64((to-from)*t.pools[device.Full].BlockBytes()) / t.speed)
-		return read < l.sched.Predict(from*device.BlockTokens, (to-from)*device.BlockTokens, l.opts.MaxTokens)
+		bytes := (to - from) * t.pools[device.Full].BlockBytes()
+		return t.faster(bytes, l.sched.Predict(from*device.BlockTokens, (to-from)*device.BlockTokens, l.opts.MaxTokens))
+	}
+}
+
+const (
+	// usualPace is what reads are thought to take before one was seen, in ns per
+	// byte: an SSD's, verification included.
+	usualPace = 1
+	// trust is how much of the last pace the newest one replaces; doubt, how much
+	// of it the usual one does each time nothing is read: what was slow once is
+	// tried again some day.
+	trust, doubt = 0.5, 0.01
+)
+
+// faster reports whether so many bytes are read sooner than computed.
+func (t *tier) faster(bytes int, compute time.Duration) bool {
+	if float64(bytes)*t.pace < float64(compute) {
+		return true
+	}
+	t.pace += doubt * (usualPace - t.pace)
+	return false
+}
+
+// learnPace takes note of how long reads of so many bytes took.
+func (t *tier) learnPace(bytes int, took time.Duration) {
+	if bytes > 0 && took > 0 {
+		t.pace += trust * (float64(took)/float64(bytes) - t.pace)
 	}
 }
 
@@ -185,7 +211,7 @@ func (l *loop) publishRestored(r *restore) {
 			r.windows[w] = l.pool.SealWindow(r.blocks[i], r.windows[w])
 		}
 	}
-	t.learnSpeed((len(r.blocks)-r.found)*t.pools[device.Full].BlockBytes(), time.Since(r.began))
+	t.learnPace((len(r.blocks)-r.found)*t.pools[device.Full].BlockBytes(), time.Since(r.began))
 	if r.good > r.found {
 		t.counts.Restores++
 		t.counts.RestoredTokens += uint64((r.good - r.found) * device.BlockTokens)

@@ -38,7 +38,7 @@ type tier struct {
 	store *store.Store
 	pools [device.PoolKinds]device.Pool
 	mode  RestoreMode
-	speed float64 // of reads: bytes per ns, as last seen
+	pace  float64 // of reads: ns per byte, as last seen
 	inbox func()  // wakes the loop
 	log   *slog.Logger
 
@@ -92,7 +92,7 @@ const (
 // newTier starts the goroutines.
 func newTier(s *store.Store, prog device.Program, pool *kvcache.Pool, cfg Config, wake func()) *tier {
 	t := &tier{
-		store: s, mode: cfg.Restore, speed: 0.5, inbox: wake, log: cfg.Log,
+		store: s, mode: cfg.Restore, pace: usualPace, inbox: wake, log: cfg.Log,
 		pending: map[store.Key]bool{}, most: pool.Total() / 2,
 		writes: make(chan []leaving, 1), stop: make(chan struct{}),
 	}
