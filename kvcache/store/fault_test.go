@@ -16,9 +16,9 @@ import (
 // TestFailTheNth fails each call of the file system in turn, once and for long, while
 // a store is opened, filled, read, collected and closed. The process lives, what was
 // acknowledged stays readable, and the store writes again once the disk is well.
-// With HOLDFAST_LONG=1 it is each call, and else every third.
+// With HOLDFAST_LONG=1 it is each call, and else every fifth.
 func TestFailTheNth(t *testing.T) {
-	stride := 3
+	stride := 5
 	if os.Getenv("HOLDFAST_LONG") != "" {
 		stride = 1
 	}
