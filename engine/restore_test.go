@@ -343,7 +343,7 @@ func TestLeaveWhileRestoring(t *testing.T) {
 		if got, _ := generate(t, e, r); got != want {
 			t.Errorf("after one that left: %q, want %q", got, want)
 		}
-		if s := waitIdle(t, e); s.LoadedBlocks != 3 || s.Steps == 0 || s.BlocksUsed != 0 {
+		if s := waitIdle(t, e); s.LoadedBlocks != 3 || s.Steps != uint64(r.MaxTokens) || s.BlocksUsed != 0 {
 			t.Errorf("%+v", s)
 		}
 		if err := e.Close(); err != nil {
