@@ -121,7 +121,8 @@ func (e *entry) damaged() *DamagedError {
 	return &DamagedError{turnID(cmp.Or(e.sum.open, max(e.sum.next, 1)))}
 }
 
-// Close gives the store back. Turns that are under way are interrupted.
+// Close makes durable what can be and gives the store back. Turns that are under way are
+// interrupted. If something is left in memory only, the error says so.
 func (m *Manager) Close() error {
 	m.mu.Lock()
 	if m.closed {
@@ -148,8 +149,16 @@ func (m *Manager) Close() error {
 	if m.log == nil {
 		return nil
 	}
-	m.catchUp()
-	return m.log.Close()
+	for range 3 { // what is behind may take more than the log's buffer
+		if m.catchUp(); !m.lagging.Load() || m.log.WaitForRoom(context.Background()) != nil {
+			break
+		}
+	}
+	err := m.log.Close()
+	if err == nil && m.lagging.Load() {
+		err = ErrNotDurable
+	}
+	return err
 }
 
 func (m *Manager) now() int64 { return m.o.Now().UnixNano() }

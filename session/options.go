@@ -10,7 +10,9 @@ import (
 
 // Options of a Manager. The zero value is what a worker uses.
 type Options struct {
-	Log tokenlog.Options // Notify is the Manager's own
+	// Log is the log's; Notify is the Manager's own. A session's tree, as records, must fit
+	// 3/4 of Log.BufferBytes; turns are refused earlier.
+	Log tokenlog.Options
 	// MaxSessions bounds the sessions of a store, MaxOfPrincipal those of one
 	// principal. The default values are 262,144 and as many.
 	MaxSessions, MaxOfPrincipal int
