@@ -43,7 +43,6 @@ func TestKeepStop(t *testing.T) {
 		{"a stop string", []string{" tw"}, false, false, false, "one", FinishStop},
 		{"a stop string, kept", []string{" tw"}, true, false, false, "one tw", FinishStop},
 		{"of two the first", []string{"three", "two"}, true, false, false, "one two", FinishStop},
-		{"of two in one place the shorter", []string{"one tw", "one t"}, true, false, false, "one t", FinishStop},
 		{"an end token", nil, false, true, true, "one two three", FinishStop},
 		{"an end token, kept without its name", nil, true, false, true, "one two three", FinishStop},
 		{"an end token, kept", nil, true, true, true, "one two three" + tok.Piece(end), FinishStop},
@@ -56,6 +55,19 @@ func TestKeepStop(t *testing.T) {
 		}
 		if text, finish := pass(&s, all, c.end); text != c.want || finish != c.finish {
 			t.Errorf("%s: %q (%s), want %q (%s)", c.name, text, finish, c.want, c.finish)
+		}
+	}
+}
+
+// TestStopAt: of stop strings that begin in one place the shortest ends the text,
+// whether or not one token holds them all.
+func TestStopAt(t *testing.T) {
+	for _, stops := range [][]string{{"abc", "ab"}, {"ab", "abc"}, {"c", "bc", "ab"}} {
+		for keep, want := range map[bool]int{false: 1, true: 3} {
+			s := textStream{stops: stops, keep: keep, held: []byte("xabcd")}
+			if got := s.stopAt(); got != want {
+				t.Errorf("%q, kept %v: %d, want %d", stops, keep, got, want)
+			}
 		}
 	}
 }

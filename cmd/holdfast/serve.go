@@ -46,7 +46,7 @@ type serveCmd struct {
 
 // Help is shown by 'holdfast serve --help'.
 func (serveCmd) Help() string {
-	return `Loads a model and answers POST /v1/chat/completions, /v1/completions (streaming or not), /v1/sessions, /tokenize, /detokenize, GET /v1/models, /version, /health, /health/ready and /metrics.
+	return `Loads a model and answers POST /v1/chat/completions, /v1/completions (streaming or not), /v1/sessions, /tokenize, /detokenize, GET /v1/models, /tokenizer_info, /version, /health, /health/ready and /metrics.
 
 With --api-keys every route but /health, /health/ready and /metrics wants 'Authorization: Bearer KEY', and each name in the file gets its fair share of the machine. A key and its line in the file:
   key=$(openssl rand -hex 32)
