@@ -304,3 +304,18 @@ func TestFlippedRecords(t *testing.T) {
 		}
 	}
 }
+
+// TestLostParts: parts of a record that was never written are not another's.
+func TestLostParts(t *testing.T) {
+	records := golden(t, "1.0")
+	var again []tokenlog.Record
+	for i, r := range records {
+		if r.Kind.Type == typePart && len(again) == i { // the first two twice
+			again = append(again, records[i], records[i+1])
+		}
+		again = append(again, r)
+	}
+	if len(again) == len(records) || !treeOf(t, again).equals(treeOf(t, records)) {
+		t.Error("parts that nothing followed changed the session")
+	}
+}
