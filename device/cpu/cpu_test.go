@@ -120,17 +120,20 @@ func TestScheduleInvariance(t *testing.T) {
 	}
 }
 
-// TestWindow: blocks that the window has left behind may hold anything.
+// TestWindow: blocks that the window has left behind may hold anything, where all
+// layers have one and where some see everything.
 func TestWindow(t *testing.T) {
-	c := golden.TinyCase(t, "window")
-	tokens := sequence(c.Vocab, 390, 4)
-	open := func(maxTokens int) *devicetest.Runner {
-		return devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, MaxRows: 512, MaxTokens: maxTokens})
-	}
-	want := open(512).Feed(0, 1, tokens, 390) // each position has a block of its own
-	for _, chunk := range []int{1, 7, 32} {
-		if !sameBits(open(32).Feed(0, 1, tokens, chunk), want) {
-			t.Errorf("chunks of %d: other bits with blocks that are used again", chunk)
+	for _, name := range []string{"window", "gemma2", "gemma3"} {
+		c := golden.TinyCase(t, name)
+		tokens := sequence(c.Vocab, 390, 4)
+		open := func(maxTokens int) *devicetest.Runner {
+			return devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, MaxRows: 512, MaxTokens: maxTokens})
+		}
+		want := open(512).Feed(0, 1, tokens, 390) // each position has a block of its own
+		for _, chunk := range []int{1, 7, 32} {
+			if !sameBits(open(32).Feed(0, 1, tokens, chunk), want) {
+				t.Errorf("%s, chunks of %d: other bits with blocks that are used again", name, chunk)
+			}
 		}
 	}
 }
