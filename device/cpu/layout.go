@@ -68,7 +68,7 @@ func newLayout(g *graph.Graph, w *weights.File, o device.Options) (*layout, erro
 	l.assign(g, o)
 	for i, n := range g.Nodes {
 		if op, ok := n.Op.(graph.RoPE); ok {
-			l.ropeOf[i] = l.ropeTable(op.Freqs, o.ContextLength)
+			l.ropeOf[i] = l.ropeTable(op, o.ContextLength)
 		}
 	}
 	l.attention = newAttentionLayout(g, o)
@@ -182,7 +182,7 @@ func (l *layout) passedOn(g *graph.Graph, u unit, v int) bool {
 // inPlace reports whether a node may write over its first input.
 func inPlace(op graph.Op) bool {
 	switch op.(type) {
-	case graph.RoPE, graph.Add, graph.SiLUGate:
+	case graph.RoPE, graph.Add, graph.SiLUGate, graph.GELUGate, graph.Scale, graph.SoftCap:
 		return true
 	}
 	return false
