@@ -23,12 +23,14 @@ type Linear struct {
 }
 
 // RoPE turns pairs of each head's first 2·len(Freqs) elements by
-// position · Freqs[i] radians. Scalings are already in Freqs.
+// position · Freqs[i] radians, and multiplies them by Magnitude. Scalings are
+// already in both.
 type RoPE struct {
 	Heads       int
 	HeadDim     int
 	Interleaved bool      // pairs are (2i, 2i+1), else (i, i+len(Freqs))
 	Freqs       []float64 // radians per position
+	Magnitude   float64
 }
 
 // StoreKV writes the step's keys and values into Layer of the cache. Its value
@@ -94,8 +96,8 @@ func (b *Builder) Linear(x Value, weight string, out int, bias string) Value {
 // RoPE adds a rotary position embedding of x.
 func (b *Builder) RoPE(x Value, op RoPE) Value {
 	t := b.typeOf(x)
-	if b.err == nil && (t.Dim != op.Heads*op.HeadDim || 2*len(op.Freqs) > op.HeadDim) {
-		return b.fail("RoPE of %d heads of %d, %d pairs, over a value of %d", op.Heads, op.HeadDim, len(op.Freqs), t.Dim)
+	if b.err == nil && (t.Dim != op.Heads*op.HeadDim || 2*len(op.Freqs) > op.HeadDim || !(op.Magnitude > 0)) {
+		return b.fail("RoPE of %d heads of %d, %d pairs of magnitude %g, over a value of %d", op.Heads, op.HeadDim, len(op.Freqs), op.Magnitude, t.Dim)
 	}
 	return b.add(op, t, x)
 }

@@ -68,7 +68,7 @@ func newLayout(g *graph.Graph, w *weights.File, o device.Options) (*layout, erro
 	l.assign(g, o)
 	for i, n := range g.Nodes {
 		if op, ok := n.Op.(graph.RoPE); ok {
-			l.ropeOf[i] = l.ropeTable(op.Freqs, o.ContextLength)
+			l.ropeOf[i] = l.ropeTable(op, o.ContextLength)
 		}
 	}
 	l.attention = newAttentionLayout(g, o)

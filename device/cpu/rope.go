@@ -3,31 +3,33 @@ package cpu
 import (
 	"slices"
 
+	"github.com/holdfast-run/holdfast/graph"
 	"github.com/holdfast-run/holdfast/internal/num"
 	"github.com/holdfast-run/holdfast/internal/slab"
 )
 
-// ropeTable holds the sines and cosines of one set of frequencies, filled as
-// far as positions have come.
+// ropeTable holds the sines and cosines of one set of frequencies, times a
+// magnitude, filled as far as positions have come.
 type ropeTable struct {
-	freqs   []float64
-	context int // positions
-	filled  int // positions whose rows are ready
-	cos     []float32
-	sin     []float32
+	freqs     []float64
+	magnitude float64
+	context   int // positions
+	filled    int // positions whose rows are ready
+	cos       []float32
+	sin       []float32
 }
 
 // ropeStep is how many positions are filled at a time.
 const ropeStep = 256
 
-// ropeTable returns the index of the table of freqs, which equal ones share.
-func (l *layout) ropeTable(freqs []float64, context int) int {
+// ropeTable returns the index of the table of a rotation, which equal ones share.
+func (l *layout) ropeTable(op graph.RoPE, context int) int {
 	for i, t := range l.ropeTables {
-		if slices.Equal(t.freqs, freqs) {
+		if slices.Equal(t.freqs, op.Freqs) && t.magnitude == op.Magnitude {
 			return i
 		}
 	}
-	l.ropeTables = append(l.ropeTables, ropeTable{freqs: freqs, context: context})
+	l.ropeTables = append(l.ropeTables, ropeTable{freqs: op.Freqs, magnitude: op.Magnitude, context: context})
 	return len(l.ropeTables) - 1
 }
 
@@ -45,8 +47,8 @@ func (t *ropeTable) fill(pos int) {
 	for p := t.filled; p < end; p++ {
 		for i, f := range t.freqs {
 			angle := float64(p) * f
-			t.cos[p*len(t.freqs)+i] = float32(num.Cos(angle))
-			t.sin[p*len(t.freqs)+i] = float32(num.Sin(angle))
+			t.cos[p*len(t.freqs)+i] = float32(num.Cos(angle) * t.magnitude)
+			t.sin[p*len(t.freqs)+i] = float32(num.Sin(angle) * t.magnitude)
 		}
 	}
 	t.filled = end

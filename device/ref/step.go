@@ -150,6 +150,7 @@ func rope(x []float64, op graph.RoPE, pos float64) []float64 {
 				a, b = h+2*i, h+2*i+1
 			}
 			sin, cos := math.Sincos(pos * f)
+			sin, cos = sin*op.Magnitude, cos*op.Magnitude
 			y[a], y[b] = x[a]*cos-x[b]*sin, x[b]*cos+x[a]*sin
 		}
 	}
