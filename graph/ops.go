@@ -9,7 +9,8 @@ type Op interface {
 // Embed looks up each token's row of Table, [vocab, dim].
 type Embed struct{ Table Tensor }
 
-// Norm is RMS normalisation: x / sqrt(mean(x²) + Eps) · Weight.
+// Norm is RMS normalisation: x / sqrt(mean(x²) + Eps) · Weight, of each run of as
+// many elements as Weight has: the whole row, or each head.
 type Norm struct {
 	Weight Tensor
 	Eps    float32
@@ -39,18 +40,31 @@ type StoreKV struct{ Layer int }
 
 // Attention reads a layer of the cache: softmax(Scale · q·kᵀ) · v over the
 // positions up to the token's own, as far back as the layer's window. Query heads
-// share KV heads in groups.
+// share KV heads in groups. With a Cap, the scaled scores are soft-capped first.
 type Attention struct {
 	Heads   int
 	HeadDim int
 	Scale   float64
+	Cap     float64 // 0: none
 }
 
 // SiLUGate is silu(gate) · up, with silu(x) = x / (1 + e^-x).
 type SiLUGate struct{}
 
+// GELUGate is gelu(gate) · up, with gelu(x) = x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
+type GELUGate struct{}
+
 // Add is the sum of two values: the residual stream.
 type Add struct{}
+
+// Scale is x · By.
+type Scale struct{ By float32 }
+
+// SoftCap is Cap · tanh(x / Cap).
+type SoftCap struct{ Cap float64 }
+
+// Slice is the elements of a row from From on, as many as the type says.
+type Slice struct{ From int }
 
 // Gather keeps the rows of the positions that need logits.
 type Gather struct{}
@@ -62,7 +76,11 @@ func (RoPE) tensors() []Tensor      { return nil }
 func (StoreKV) tensors() []Tensor   { return nil }
 func (Attention) tensors() []Tensor { return nil }
 func (SiLUGate) tensors() []Tensor  { return nil }
+func (GELUGate) tensors() []Tensor  { return nil }
 func (Add) tensors() []Tensor       { return nil }
+func (Scale) tensors() []Tensor     { return nil }
+func (SoftCap) tensors() []Tensor   { return nil }
+func (Slice) tensors() []Tensor     { return nil }
 func (Gather) tensors() []Tensor    { return nil }
 
 // Embed adds a token embedding: table is [vocab, dim].
@@ -77,6 +95,15 @@ func (b *Builder) Embed(table string, vocab, dim int) Value {
 func (b *Builder) Norm(x Value, weight string, eps float32) Value {
 	t := b.typeOf(x)
 	return b.add(Norm{Tensor{weight, []int{t.Dim}}, eps}, t, x)
+}
+
+// HeadNorm adds an RMS norm of each head of x, with the same weight for all.
+func (b *Builder) HeadNorm(x Value, weight string, headDim int, eps float32) Value {
+	t := b.typeOf(x)
+	if b.err == nil && (headDim <= 0 || t.Dim%headDim != 0) {
+		return b.fail("%s: heads of %d in a value of %d", weight, headDim, t.Dim)
+	}
+	return b.add(Norm{Tensor{weight, []int{headDim}}, eps}, t, x)
 }
 
 // Linear adds a projection of x to out elements. bias is a tensor's name, or
@@ -125,14 +152,37 @@ func (b *Builder) Attention(q, kv Value, op Attention) Value {
 		return b.fail("attention needs a StoreKV")
 	}
 	layer := b.g.KV[store.Layer]
-	if t.Dim != op.Heads*op.HeadDim || op.HeadDim != layer.HeadDim || op.Heads%layer.Heads != 0 {
-		return b.fail("attention of %d heads of %d over %d KV heads of %d", op.Heads, op.HeadDim, layer.Heads, layer.HeadDim)
+	if t.Dim != op.Heads*op.HeadDim || op.HeadDim != layer.HeadDim || op.Heads%layer.Heads != 0 || !(op.Cap >= 0) {
+		return b.fail("attention of %d heads of %d over %d KV heads of %d, capped at %g", op.Heads, op.HeadDim, layer.Heads, layer.HeadDim, op.Cap)
 	}
 	return b.add(op, t, q, kv)
 }
 
 // SiLUGate adds silu(gate) · up.
 func (b *Builder) SiLUGate(gate, up Value) Value { return b.pair(SiLUGate{}, gate, up) }
+
+// GELUGate adds gelu(gate) · up.
+func (b *Builder) GELUGate(gate, up Value) Value { return b.pair(GELUGate{}, gate, up) }
+
+// Scale adds x · by.
+func (b *Builder) Scale(x Value, by float32) Value { return b.add(Scale{by}, b.typeOf(x), x) }
+
+// SoftCap adds a soft cap of x.
+func (b *Builder) SoftCap(x Value, limit float64) Value {
+	if b.err == nil && !(limit > 0) {
+		return b.fail("soft cap of %g", limit)
+	}
+	return b.add(SoftCap{limit}, b.typeOf(x), x)
+}
+
+// Slice adds the elements [from, from+n) of each row of x.
+func (b *Builder) Slice(x Value, from, n int) Value {
+	t := b.typeOf(x)
+	if b.err == nil && (from < 0 || n <= 0 || from+n > t.Dim) {
+		return b.fail("elements [%d, %d) of a value of %d", from, from+n, t.Dim)
+	}
+	return b.add(Slice{from}, Type{t.Rows, n}, x)
+}
 
 // Add adds x + y.
 func (b *Builder) Add(x, y Value) Value { return b.pair(Add{}, x, y) }

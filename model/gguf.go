@@ -116,6 +116,9 @@ func (s *source) rope() RoPE {
 		Dim:  s.intOr("rope.dimension_count", 0, maxHeadDim),
 	}
 	r.Divisors = s.vector("rope_freqs.weight")
+	if _, ok := s.f.Tensor("rope_factors_long.weight"); ok {
+		s.fail(fmt.Errorf("%w: %s: RoPE scaling longrope (tensor rope_factors_long.weight); take a model without it, such as one with 4k of context", ErrUnsupported, s.f.Path()))
+	}
 	if !s.has("rope.scaling.type") {
 		return r
 	}

@@ -15,10 +15,7 @@ func llama(c *Config, n *net) graph.Value {
 	for i := range c.Layers {
 		q, k, v := n.qkv(n.norm(x, i, "attn_norm"), i)
 		x = n.Add(x, n.attention(i, q, k, v))
-
-		h := n.norm(x, i, "ffn_norm")
-		gate, up := n.linear(h, i, "ffn_gate", c.FFN), n.linear(h, i, "ffn_up", c.FFN)
-		x = n.Add(x, n.linear(n.SiLUGate(gate, up), i, "ffn_down", c.Width))
+		x = n.Add(x, n.feedForward(n.norm(x, i, "ffn_norm"), i, n.SiLUGate))
 	}
 	return n.head(x)
 }

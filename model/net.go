@@ -52,9 +52,19 @@ func (n *net) linear(x graph.Value, i int, part string, out int) graph.Value {
 	return n.Linear(x, weight(i, part), out, n.optional(fmt.Sprintf("blk.%d.%s.bias", i, part)))
 }
 
+// biased adds layer i's projection of x with its bias, which the file must have.
+func (n *net) biased(x graph.Value, i int, part string, out int) graph.Value {
+	return n.Linear(x, weight(i, part), out, fmt.Sprintf("blk.%d.%s.bias", i, part))
+}
+
 // norm adds layer i's norm of x.
 func (n *net) norm(x graph.Value, i int, part string) graph.Value {
 	return n.Norm(x, weight(i, part), float32(n.c.NormEps))
+}
+
+// headNorm adds layer i's norm of each head of x.
+func (n *net) headNorm(x graph.Value, i int, part string) graph.Value {
+	return n.HeadNorm(x, weight(i, part), n.c.HeadDim, float32(n.c.NormEps))
 }
 
 // qkv adds layer i's queries, keys and values of x.
@@ -76,16 +86,27 @@ func (n *net) attention(i int, q, k, v graph.Value) graph.Value {
 	}
 	q, k = rotate(q, n.c.Heads), rotate(k, n.c.KVHeads)
 	kv := n.StoreKV(k, v, graph.KVLayer{Heads: n.c.KVHeads, HeadDim: n.c.HeadDim, Window: window})
-	y := n.Attention(q, kv, graph.Attention{Heads: n.c.Heads, HeadDim: n.c.HeadDim, Scale: n.c.scale()})
+	y := n.Attention(q, kv, graph.Attention{Heads: n.c.Heads, HeadDim: n.c.HeadDim, Scale: n.c.scale(), Cap: n.c.AttentionCap})
 	return n.linear(y, i, "attn_output", n.c.Width)
+}
+
+// feedForward adds layer i's feed-forward of x: gate joins its two branches.
+func (n *net) feedForward(x graph.Value, i int, gate func(gate, up graph.Value) graph.Value) graph.Value {
+	h := gate(n.linear(x, i, "ffn_gate", n.c.FFN), n.linear(x, i, "ffn_up", n.c.FFN))
+	return n.linear(h, i, "ffn_down", n.c.Width)
 }
 
 // head adds the last norm and the logits: of a matrix of their own, or of the
 // embedding's.
 func (n *net) head(x graph.Value) graph.Value {
 	x = n.Norm(n.Gather(x), "output_norm.weight", float32(n.c.NormEps))
-	if own := n.optional("output.weight"); own != "" {
-		return n.Linear(x, own, n.c.Vocab, "")
+	matrix := n.optional("output.weight")
+	if matrix == "" {
+		matrix = "token_embd.weight"
 	}
-	return n.Linear(x, "token_embd.weight", n.c.Vocab, "")
+	x = n.Linear(x, matrix, n.c.Vocab, "")
+	if n.c.LogitCap > 0 {
+		x = n.SoftCap(x, n.c.LogitCap)
+	}
+	return x
 }

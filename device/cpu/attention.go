@@ -142,6 +142,7 @@ type head struct {
 	q, y   *buffer
 	group  int // query heads that share the KV head
 	scale  float32
+	limit  float32 // soft cap of the scores, to base 2 as they are; 0: none
 }
 
 // compile adds the phases of one attention node. How tasks are cut does not
@@ -151,7 +152,7 @@ func (a *attention) compile(p *program, op graph.Attention, layer int, q, y *buf
 	kvHeads := kv.Heads
 	h := &head{
 		program: p, op: op, layer: layer, kind: device.KindOf(kv), window: math.MaxInt32, q: q, y: y, group: op.Heads / kvHeads,
-		scale: float32(op.Scale * math.Log2E),
+		scale: float32(op.Scale * math.Log2E), limit: float32(op.Cap * math.Log2E),
 	}
 	if kv.Window > 0 {
 		h.window = int32(min(kv.Window, math.MaxInt32))
@@ -212,6 +213,7 @@ func (h *head) attend(w *attentionWorker, g *queryGroup, kvHead int, c int32, n 
 	from := int(c) * chunkBlocks
 	to := min(from+chunkBlocks, int(furthest)/device.BlockTokens+1)
 	h.pools[h.kind].chunk(&w.chunk, h.table.Row(h.kind, g.row)[from:to], h.layer, kvHead)
+	w.chunk.Cap = h.limit
 	h.kernels.AttendChunk(&w.chunk, w.q, n, w.first, w.last, w.scratch, m, l, acc)
 }
 

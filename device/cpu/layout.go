@@ -182,7 +182,7 @@ func (l *layout) passedOn(g *graph.Graph, u unit, v int) bool {
 // inPlace reports whether a node may write over its first input.
 func inPlace(op graph.Op) bool {
 	switch op.(type) {
-	case graph.RoPE, graph.Add, graph.SiLUGate:
+	case graph.RoPE, graph.Add, graph.SiLUGate, graph.GELUGate, graph.Scale, graph.SoftCap:
 		return true
 	}
 	return false

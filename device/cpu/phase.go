@@ -43,6 +43,18 @@ func (p *program) perRow(r graph.Rows, f func(row int)) {
 		})
 }
 
+// partElems is how many elements one task of a row cut into parts has.
+const partElems = 4096
+
+// perPart adds a phase that runs f for every part of every row: for rows so long
+// that one is work for all threads.
+func (p *program) perPart(r graph.Rows, dim int, f func(row, from, to int)) {
+	parts := (dim + partElems - 1) / partElems
+	p.add(
+		func() int { return p.rowCount(r) * parts },
+		func(i, _ int) { f(i/parts, i%parts*partElems, min((i%parts+1)*partElems, dim)) })
+}
+
 // value returns the buffer of a value.
 func (p *program) value(v graph.Value) *buffer { return &p.buffers[p.layout.of[v]] }
 
@@ -64,7 +76,11 @@ func (p *program) compile(u unit) {
 		p.perRow(rows, func(r int) { p.embed(table, y.row(r, dim), r) })
 	case graph.Norm:
 		w := p.weights.vectors[op.Weight.Name]
-		p.perRow(rows, func(r int) { k.RMSNorm(y.row(r, dim), x.row(r, dim), w, op.Eps) })
+		p.perRow(rows, func(r int) {
+			for at := 0; at < dim; at += len(w) {
+				k.RMSNorm(y.row(r, dim)[at:at+len(w)], x.row(r, dim)[at:at+len(w)], w, op.Eps)
+			}
+		})
 	case graph.Linear:
 		p.linear(u, x)
 	case graph.RoPE:
@@ -84,6 +100,15 @@ func (p *program) compile(u unit) {
 	case graph.SiLUGate:
 		up := p.value(n.In[1])
 		p.perRow(rows, func(r int) { k.SiLUMul(y.row(r, dim), x.row(r, dim), up.row(r, dim)) })
+	case graph.GELUGate:
+		up := p.value(n.In[1])
+		p.perRow(rows, func(r int) { geluMul(k, y.row(r, dim), x.row(r, dim), up.row(r, dim)) })
+	case graph.Scale:
+		p.perRow(rows, func(r int) { k.ScaleTo(y.row(r, dim), x.row(r, dim), op.By) })
+	case graph.SoftCap:
+		p.perPart(rows, dim, func(r, from, to int) { softCap(y.row(r, to)[from:], x.row(r, to)[from:], op.Cap) })
+	case graph.Slice:
+		p.perRow(rows, func(r int) { copy(y.row(r, dim), x.row(r, op.From+dim)[op.From:]) })
 	case graph.Add:
 		z := p.value(n.In[1])
 		p.perRow(rows, func(r int) { k.Add(y.row(r, dim), x.row(r, dim), z.row(r, dim)) })

@@ -32,7 +32,7 @@ func (s *step) eval(n graph.Node) [][]float64 {
 	case graph.Embed:
 		return s.embed(op, n.Type.Dim)
 	case graph.Norm:
-		return each(arg(0), func(_ int, x []float64) []float64 { return norm(x, s.weights[op.Weight.Name], float64(op.Eps)) })
+		return each(arg(0), func(_ int, x []float64) []float64 { return norms(x, s.weights[op.Weight.Name], float64(op.Eps)) })
 	case graph.Linear:
 		return each(arg(0), func(_ int, x []float64) []float64 {
 			return linear(x, s.weights[op.Weight.Name], s.weights[op.Bias.Name], n.Type.Dim)
@@ -50,6 +50,20 @@ func (s *step) eval(n graph.Node) [][]float64 {
 		return each(arg(0), func(i int, q []float64) []float64 { return s.attend(i, q, op, layer) })
 	case graph.SiLUGate:
 		return zip(arg(0), arg(1), func(g, u float64) float64 { return g / (1 + math.Exp(-g)) * u })
+	case graph.GELUGate:
+		return zip(arg(0), arg(1), func(g, u float64) float64 {
+			return g / 2 * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(g+0.044715*g*g*g))) * u
+		})
+	case graph.Scale:
+		return each(arg(0), func(_ int, x []float64) []float64 {
+			return apply(x, func(x float64) float64 { return x * float64(op.By) })
+		})
+	case graph.SoftCap:
+		return each(arg(0), func(_ int, x []float64) []float64 {
+			return apply(x, func(x float64) float64 { return softCap(x, op.Cap) })
+		})
+	case graph.Slice:
+		return each(arg(0), func(_ int, x []float64) []float64 { return x[op.From : op.From+n.Type.Dim] })
 	case graph.Add:
 		return zip(arg(0), arg(1), func(a, b float64) float64 { return a + b })
 	case graph.Gather:
@@ -98,6 +112,9 @@ func (s *step) attend(i int, q []float64, op graph.Attention, layer int) []float
 		for p := first; p < n; p++ {
 			k, _ := pool.head(layer, slotOf(blocks, p), kvHead)
 			scores[p] = op.Scale * dot(qh, k)
+			if op.Cap > 0 {
+				scores[p] = softCap(scores[p], op.Cap)
+			}
 			most = max(most, scores[p])
 		}
 		var sum float64
@@ -119,14 +136,20 @@ func slotOf(blocks []int32, pos int) int {
 	return int(blocks[pos/device.BlockTokens])*device.BlockTokens + pos%device.BlockTokens
 }
 
-func norm(x []float64, w []float32, eps float64) []float64 {
-	r := 1 / math.Sqrt(dot(x, x)/float64(len(x))+eps)
-	y := make([]float64, len(x))
-	for i := range x {
-		y[i] = x[i] * r * float64(w[i])
+// norms normalises each run of len(w) elements of x.
+func norms(x []float64, w []float32, eps float64) []float64 {
+	y := make([]float64, 0, len(x))
+	for ; len(x) > 0; x = x[len(w):] {
+		run := x[:len(w)]
+		r := 1 / math.Sqrt(dot(run, run)/float64(len(run))+eps)
+		for i := range run {
+			y = append(y, run[i]*r*float64(w[i]))
+		}
 	}
 	return y
 }
+
+func softCap(x, limit float64) float64 { return limit * math.Tanh(x/limit) }
 
 func linear(x []float64, w, bias []float32, out int) []float64 {
 	y := make([]float64, out)
@@ -163,6 +186,14 @@ func dot(x, y []float64) float64 {
 		s += x[i] * y[i]
 	}
 	return s
+}
+
+func apply(x []float64, f func(float64) float64) []float64 {
+	y := make([]float64, len(x))
+	for i := range x {
+		y[i] = f(x[i])
+	}
+	return y
 }
 
 func each(x [][]float64, f func(i int, row []float64) []float64) [][]float64 {

@@ -29,6 +29,8 @@ type Chunk struct {
 	Type graph.DType
 	// Dim is the dimension of the head.
 	Dim int
+	// Cap, if positive, soft-caps the scores, which are to base 2: Cap · tanh(t / Cap).
+	Cap float32
 }
 
 // KVBytes returns the size of the K, or of the V, of one KV head in one block.
@@ -158,7 +160,10 @@ func genericAttendChunk(c *Chunk, q []float32, n int, first, last []int32, scrat
 				t = num.FMA32(x, kvAt(c.K[j/BlockSlots], c.Type, d*BlockSlots+j%BlockSlots), t)
 			}
 			p[j] = t
-			m[i] = max(m[i], t)
+		}
+		c.softCap(p[from:to])
+		for j := from; j < to; j++ {
+			m[i] = max(m[i], p[j])
 		}
 		m[i] += 0 // -0 is +0, whatever the order in which they were compared
 		var lanes [16]float32
@@ -172,6 +177,17 @@ func genericAttendChunk(c *Chunk, q []float32, n int, first, last []int32, scrat
 				out[d] = num.FMA32(p[j], kvAt(c.V[j/BlockSlots], c.Type, j%BlockSlots*dim+d), out[d])
 			}
 		}
+	}
+}
+
+// softCap caps scores, in place.
+func (c *Chunk) softCap(scores []float32) {
+	if !(c.Cap > 0) {
+		return
+	}
+	limit := float64(c.Cap)
+	for j, t := range scores {
+		scores[j] = float32(limit * num.Tanh(float64(t)/limit))
 	}
 }
 

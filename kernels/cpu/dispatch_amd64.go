@@ -260,6 +260,9 @@ func (k *Kernels) attendPart(c *Chunk, q []float32, n int, first, last []int32, 
 		b += run + 1
 	}
 	for i := range n {
+		if first[i] < last[i] {
+			c.softCap(p[i*ChunkSlots:][first[i]:last[i]])
+		}
 		switch {
 		case first[i] >= last[i]:
 			m[i], l[i] = negativeInfinity, 0

@@ -220,6 +220,23 @@ def vocabulary(size):
     return t, tokens, merges
 
 
+def add_vocabulary(w, size):
+    """Its keys, and the chat template."""
+    _, tokens, merges = vocabulary(size)
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre("gpt-2")
+    w.add_token_list(tokens)
+    w.add_token_types([int(gguf.TokenType.CONTROL if t in CONTROL else gguf.TokenType.NORMAL) for t in tokens])
+    w.add_token_merges(merges)
+    w.add_bos_token_id(1)
+    w.add_eos_token_id(2)
+    w.add_unk_token_id(0)
+    w.add_pad_token_id(2)
+    w.add_add_bos_token(False)
+    w.add_add_space_prefix(False)
+    w.add_chat_template(TEMPLATE)
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 def write_gguf(case, path, tensors, quantise):
@@ -243,19 +260,7 @@ def write_gguf(case, path, tensors, quantise):
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(case.rope["factor"])
     if case.chat:
-        _, tokens, merges = vocabulary(case.vocab)
-        w.add_tokenizer_model("gpt2")
-        w.add_tokenizer_pre("gpt-2")
-        w.add_token_list(tokens)
-        w.add_token_types([int(gguf.TokenType.CONTROL if t in CONTROL else gguf.TokenType.NORMAL) for t in tokens])
-        w.add_token_merges(merges)
-        w.add_bos_token_id(1)
-        w.add_eos_token_id(2)
-        w.add_unk_token_id(0)
-        w.add_pad_token_id(2)
-        w.add_add_bos_token(False)
-        w.add_add_space_prefix(False)
-        w.add_chat_template(TEMPLATE)
+        add_vocabulary(w, case.vocab)
     else:
         w.add_tokenizer_model("no_vocab")
     for name, value in tensors.items():
@@ -336,7 +341,11 @@ def build(case, out, quantise):
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
     path = out / f"{case.name}.gguf"
     write_gguf(case, path, weights(case, rng), quantise)
-    model = reference(case, path)
+    finish(case, out, path, reference(case, path), rng)
+
+
+def finish(case, out, path, model, rng):
+    """Writes the golden of a model, and says what it is like."""
     if case.chat:
         t, _, _ = vocabulary(case.vocab)
         tokens = t.encode(PROMPT, add_special_tokens=False).ids
