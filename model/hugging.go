@@ -143,15 +143,6 @@ func phiFolder(s *folder, c *Config) {
 	c.NormEps = s.floatOr("rms_norm_eps", 1e-5)
 	c.Window = s.windowOr(0)
 	s.layerTypes(c, nil)
-	part := s.floatOr("partial_rotary_factor", 1)
-	if parameters := s.object("rope_parameters"); parameters.has("partial_rotary_factor") {
-		part = parameters.floatOr("partial_rotary_factor", 1)
-	}
-	if !(part > 0 && part <= 1) {
-		s.fail(fmt.Errorf("model: %s: partial_rotary_factor is %g; it must be over 0 and at most 1", s.path, part))
-		return
-	}
-	c.RoPE.Dim = int(float64(c.HeadDim) * part)
 }
 
 func gemma2Folder(s *folder, c *Config) {
@@ -240,6 +231,12 @@ func (s *folder) rope(c *Config, layers string) RoPE {
 		theta = 1e6
 	}
 	r := RoPE{Base: p.floatOr("rope_theta", s.floatOr("rope_theta", theta))}
+	part := p.floatOr("partial_rotary_factor", s.floatOr("partial_rotary_factor", 1))
+	if !(part > 0 && part <= 1) {
+		s.fail(fmt.Errorf("model: %s: partial_rotary_factor is %g; it must be over 0 and at most 1", s.path, part))
+	} else if part < 1 {
+		r.Dim = int(float64(c.HeadDim) * part)
+	}
 	r.Scaling = p.stringOr("rope_type", p.stringOr("type", ""))
 	if r.Scaling == "default" {
 		r.Scaling = ""
