@@ -54,11 +54,15 @@ const maxConfigKeys = 1 << 12
 
 // openConfig reads the config.json of f.
 func openConfig(f *weights.File) (*folder, error) {
-	s := &folder{path: filepath.Join(f.Path(), "config.json")}
 	data, err := f.Text("config.json")
 	if err != nil {
 		return nil, err
 	}
+	return parseConfig(filepath.Join(f.Path(), "config.json"), data)
+}
+
+func parseConfig(path string, data []byte) (*folder, error) {
+	s := &folder{path: path}
 	if err := json.Unmarshal(data, &s.values); err != nil {
 		return nil, fmt.Errorf("model: %s: %w", s.path, err)
 	}
@@ -80,6 +84,16 @@ func openConfig(f *weights.File) (*folder, error) {
 // FromFolder returns the hyperparameters that the config.json of f states.
 func FromFolder(f *weights.File) (*Config, error) {
 	s, err := openConfig(f)
+	if err != nil {
+		return nil, err
+	}
+	return s.config()
+}
+
+// FromJSON returns the hyperparameters that a config.json states; path is what
+// errors call it.
+func FromJSON(path string, data []byte) (*Config, error) {
+	s, err := parseConfig(path, data)
 	if err != nil {
 		return nil, err
 	}
