@@ -8,7 +8,7 @@ FLAGS  ?=
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-schedules test-clients accuracy bench bench-peers bench-peers-serve lint generate generate-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,8 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server ./tokenlog
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog
+	$(MAKE) model-gemma && PYTHON=$(PYTHON) sh scripts/folders.sh
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -run Folders ./model
 	sh scripts/cuda-wheels.sh
 	$(GO) test -timeout 30m ./kernels/cuda/build -afresh
 	sh scripts/fuzz.sh
@@ -44,6 +46,11 @@ test-schedules: $(MODEL) ## batching at full counts: a million steps and canarie
 
 test-clients: build $(MODEL) ## clients of OpenAI in Python, Node and Go, and lm-eval, against a served model
 	sh test/clients/run.sh $(MODEL) $(CLIENTS)
+
+accuracy: $(MODEL) model-gemma ## KL, first token and perplexity of each model and type beside llama.cpp; writes bench/results/accuracy.md (needs gguf, numpy)
+	sh bench/peers/build.sh
+	PYTHON=$(PYTHON) sh scripts/folders.sh
+	HOLDFAST_ACCURACY=1 $(GO) test -count=1 -timeout 120m -v -run '^TestAccuracy$$' ./model
 
 bench: ## micro-benchmarks of kernels, sampler, tokenizer, scheduler
 	$(GO) test -run '^$$' -bench . ./kernels/... ./sampler ./tokenizer ./scheduler ./server ./device/...
