@@ -45,8 +45,8 @@ func TestAccuracy(t *testing.T) {
 		name, title, file, fileType string
 		tokens                      int
 	}{
-		{"smollm2", "SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct.Q4_1.gguf", "Q4_1", 512},
-		{"gemma3", "Gemma 3 270M", "gemma-3-270m-q4_k_m.gguf", "Q4_K_M", 256},
+		{"smollm2", "SmolLM2-135M-Instruct", "SmolLM2-135M-Instruct.Q4_1.gguf", "Q4_1", 256},
+		{"gemma3", "Gemma 3 270M", "gemma-3-270m-q4_k_m.gguf", "Q4_K_M", 128},
 	} {
 		path := filepath.Join(root, "build", "folders", m.name)
 		a := &accuracy{t: t, root: root, dir: filepath.Join(root, "build", "accuracy"), name: m.name}
