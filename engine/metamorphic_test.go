@@ -259,6 +259,14 @@ func TestSchedulesDoNotMatterWindow(t *testing.T) {
 	metamorphic(t, 300, 301, 150, start)
 }
 
+// TestSchedulesDoNotMatterHybrid is the same for a model of Gemma 3's kind: some
+// layers see 40 positions, one sees everything.
+func TestSchedulesDoNotMatterHybrid(t *testing.T) {
+	path := filepath.Join(filepath.Dir(golden.TinyChat(t)), "tiny-hybrid.gguf")
+	start := func(cfg Config, adjust func(*loaded)) *Engine { return openPath(t, path, cfg, adjust) }
+	metamorphic(t, 150, 301, 150, start)
+}
+
 // TestSchedulesDoNotMatterSmolLM2 is the same with the real model and kernels.
 func TestSchedulesDoNotMatterSmolLM2(t *testing.T) {
 	path := realModel(t)

@@ -31,7 +31,7 @@ type runCmd struct {
 func (runCmd) Help() string {
 	return `Loads a model into this process; no server is needed.
 
-With -p it answers that one prompt. If the input is no terminal it is read to its end and taken as the one prompt. Only the answer goes to stdout.
+With -p it answers that one prompt; a model without a chat template continues it as text. If the input is no terminal it is read to its end and taken as the one prompt. Only the answer goes to stdout.
 
 Otherwise it is a conversation: type a message and Enter. Ctrl-C stops an answer, /clear forgets the conversation, Ctrl-D leaves.
 
@@ -81,7 +81,7 @@ func (c *runCmd) Run(std streams) error {
 		return err
 	}
 	defer e.Close()
-	d := &dialog{e: e, out: std.out, maxTokens: c.MaxTokens}
+	d := &dialog{e: e, out: std.out, maxTokens: c.MaxTokens, once: !talk}
 	d.params = sampler.Params{Temperature: c.Temp, TopP: c.TopP, Seed: rand.Uint64()}
 	if c.Seed != nil {
 		d.params.Seed = *c.Seed
@@ -105,11 +105,16 @@ type dialog struct {
 	out       io.Writer
 	params    sampler.Params
 	maxTokens int
+	once      bool // one prompt, and no conversation
 	system    []chat.Message
 	messages  []chat.Message
 }
 
 func (d *dialog) clear() { d.messages = append([]chat.Message(nil), d.system...) }
+
+// bare reports whether all there is is one prompt: a model that knows no
+// conversation, for want of a template, continues it as text.
+func (d *dialog) bare() bool { return d.once && len(d.system) == 0 }
 
 // talk reads messages until the input ends.
 func (d *dialog) talk(std streams) error {
@@ -187,6 +192,9 @@ func (d *dialog) interruptible(interrupts <-chan os.Signal, text string) error {
 func (d *dialog) answer(ctx context.Context, text string) error {
 	messages := append(d.messages, chat.Message{Role: "user", Content: text})
 	tokens, err := d.e.EncodeChat(chat.Input{Messages: messages, AddGenerationPrompt: true, Now: time.Now()})
+	if errors.Is(err, engine.ErrNoTemplate) && d.bare() {
+		tokens, err = worker{Engine: d.e}.Encode(text, true), nil
+	}
 	if err != nil {
 		return err
 	}

@@ -14,10 +14,15 @@ import (
 // TestStepAllocatesNothing: neither prefill nor decode, nor drawing, touches the
 // heap once the scratch has grown.
 func TestStepAllocatesNothing(t *testing.T) {
-	c := golden.TinyCase(t, "q4_1")
-	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, Blocks: [device.PoolKinds]int{32}, ContextLength: 512})
+	for name, prompt := range map[string]int{"q4_1": 300, "gemma2": 70, "phi3": 70} { // all operators
+		t.Run(name, func(t *testing.T) { stepAllocatesNothing(t, golden.TinyCase(t, name), prompt) })
+	}
+}
+
+func stepAllocatesNothing(t *testing.T, c golden.Case, prompt int) {
+	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, Blocks: [device.PoolKinds]int{32, 32}, ContextLength: 512})
 	for name, in := range map[string]*device.StepInput{
-		"prefill": r.Input(2, false, devicetest.Part{Row: 0, Tokens: sequence(c.Vocab, 300, 1)}),
+		"prefill": r.Input(2, false, devicetest.Part{Row: 0, Tokens: sequence(c.Vocab, prompt, 1)}),
 		"decode":  r.Input(2, false, devicetest.Part{Row: 1, Tokens: []int32{3}}, devicetest.Part{Row: 0, Tokens: []int32{5}}),
 	} {
 		in.KeepLogits = false

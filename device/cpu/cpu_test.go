@@ -78,7 +78,7 @@ func sequence(vocab, n int, seed uint64) []int32 {
 // TestScheduleInvariance: the bits of every row of logits are the same for any
 // chunking, thread count, tier and company, and for KV in F16 and F32 alike.
 func TestScheduleInvariance(t *testing.T) {
-	for _, name := range []string{"q4_1", "q6_k", "f16", "gqa4-d64", "gqa8-d128", "bias-untied", "mha-odd", "window"} {
+	for _, name := range []string{"q4_1", "q6_k", "f16", "gqa4-d64", "gqa8-d128", "bias-untied", "mha-odd", "window", "gemma2", "gemma3", "phi3"} {
 		for _, kv := range []graph.DType{graph.F16, graph.F32} {
 			if kv == graph.F32 && name != "q4_1" && name != "gqa8-d128" {
 				continue
@@ -120,17 +120,20 @@ func TestScheduleInvariance(t *testing.T) {
 	}
 }
 
-// TestWindow: blocks that the window has left behind may hold anything.
+// TestWindow: blocks that the window has left behind may hold anything, where all
+// layers have one and where some see everything.
 func TestWindow(t *testing.T) {
-	c := golden.TinyCase(t, "window")
-	tokens := sequence(c.Vocab, 390, 4)
-	open := func(maxTokens int) *devicetest.Runner {
-		return devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, MaxRows: 512, MaxTokens: maxTokens})
-	}
-	want := open(512).Feed(0, 1, tokens, 390) // each position has a block of its own
-	for _, chunk := range []int{1, 7, 32} {
-		if !sameBits(open(32).Feed(0, 1, tokens, chunk), want) {
-			t.Errorf("chunks of %d: other bits with blocks that are used again", chunk)
+	for _, name := range []string{"window", "gemma2", "gemma3"} {
+		c := golden.TinyCase(t, name)
+		tokens := sequence(c.Vocab, 390, 4)
+		open := func(maxTokens int) *devicetest.Runner {
+			return devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, MaxRows: 512, MaxTokens: maxTokens})
+		}
+		want := open(512).Feed(0, 1, tokens, 390) // each position has a block of its own
+		for _, chunk := range []int{1, 7, 32} {
+			if !sameBits(open(32).Feed(0, 1, tokens, chunk), want) {
+				t.Errorf("%s, chunks of %d: other bits with blocks that are used again", name, chunk)
+			}
 		}
 	}
 }
