@@ -39,7 +39,7 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -run Folders ./model
 	sh scripts/cuda-wheels.sh
 	$(GO) test -timeout 30m ./kernels/cuda/build -afresh
-	sh scripts/fuzz.sh
+	READERTIME=10000000x sh scripts/fuzz.sh
 
 test-schedules: $(MODEL) ## batching at full counts: a million steps and canaries, 50 schedules of the real model
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 40m -v -run 'SimLong|Schedules|Canaries' ./scheduler ./engine
