@@ -4,6 +4,7 @@ PYTHON ?= python3
 MODEL  ?= models/SmolLM2-135M-Instruct.Q4_1.gguf
 LISTEN ?= 127.0.0.1:8080
 FLAGS  ?=
+POSITIONS ?= 512
 
 export CGO_ENABLED ?= 0
 
@@ -50,7 +51,7 @@ test-clients: build $(MODEL) ## clients of OpenAI in Python, Node and Go, and lm
 accuracy: $(MODEL) model-gemma ## KL, first token and perplexity of each model and type beside llama.cpp; writes bench/results/accuracy.md (needs gguf, numpy)
 	sh bench/peers/build.sh
 	PYTHON=$(PYTHON) sh scripts/folders.sh
-	HOLDFAST_ACCURACY=1 $(GO) test -count=1 -timeout 120m -v -run '^TestAccuracy$$' ./model
+	HOLDFAST_ACCURACY=$(POSITIONS) $(GO) test -count=1 -timeout 120m -v -run '^TestAccuracy$$' ./model
 
 bench: ## micro-benchmarks of kernels, sampler, tokenizer, scheduler
 	$(GO) test -run '^$$' -bench . ./kernels/... ./sampler ./tokenizer ./scheduler ./server ./device/...
