@@ -133,7 +133,7 @@ func TestFolderErrors(t *testing.T) {
 	}{
 		{"no tokenizer", remove("tokenizer.json"), "neither tokenizer.json nor tokenizer.model"},
 		{"no JSON", write("tokenizer.json", "{"), "tokenizer.json"},
-		{"too many tokens", replace("tokenizer.json", `"added_tokens": [`, `"added_tokens": [`+string(bigger)+`,`), "the tokenizer has 5001 tokens, the model 301"},
+		{"too many tokens", replace("tokenizer.json", `"added_tokens": [`, `"added_tokens": [`+string(bigger)+`,`), "model.safetensors: the tokenizer has 5001 tokens, tensor token_embd.weight only 301 rows"},
 		{"config of no JSON", write("tokenizer_config.json", "["), "tokenizer_config.json"},
 		{"end out of range", write("generation_config.json", `{"eos_token_id":[2,301]}`), "generation_config.json: eos_token_id 301"},
 		{"end of text", write("generation_config.json", `{"eos_token_id":"</s>"}`), "generation_config.json: eos_token_id is a string"},

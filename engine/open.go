@@ -167,7 +167,8 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 		return err
 	}
 	if e.tokenizer.VocabSize() > l.graph.Vocab {
-		return fmt.Errorf("engine: %s: the tokenizer has %d tokens, the model %d", l.file.Path(), e.tokenizer.VocabSize(), l.graph.Vocab)
+		return fmt.Errorf("engine: %s: the tokenizer has %d tokens, tensor token_embd.weight only %d rows",
+			l.file.PartOf("token_embd.weight"), e.tokenizer.VocabSize(), l.graph.Vocab)
 	}
 	if e.template, err = chat.FromFile(l.file, e.tokenizer); err != nil {
 		return err
@@ -180,7 +181,7 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 	}
 	if err := l.file.Load(ctx, func(done, total int64) {
 		if cfg.Progress != nil {
-			cfg.Progress("quantise", done, total)
+			cfg.Progress("layout", done, total)
 		}
 	}); err != nil {
 		return err
