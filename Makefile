@@ -4,11 +4,12 @@ PYTHON ?= python3
 MODEL  ?= models/SmolLM2-135M-Instruct.Q4_1.gguf
 LISTEN ?= 127.0.0.1:8080
 FLAGS  ?=
+POSITIONS ?= 512
 
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve bench-sessions bench-surface lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-schedules test-clients accuracy bench bench-peers bench-peers-serve bench-sessions bench-surface lint generate generate-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,15 +39,22 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog ./session ./kvcache/store
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -v -run 'Resume|Damaged|PowerCuts' ./engine
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -v -run 'Leavers|Storms|IdleConnections|Overload|Witness|Kill' ./test/e2e
+	$(MAKE) model-gemma && PYTHON=$(PYTHON) sh scripts/folders.sh
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -run Folders ./model
 	sh scripts/cuda-wheels.sh
 	$(GO) test -timeout 30m ./kernels/cuda/build -afresh
-	sh scripts/fuzz.sh
+	READERTIME=10000000x sh scripts/fuzz.sh
 
 test-schedules: $(MODEL) ## batching at full counts: a million steps and canaries, 50 schedules of the real model
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 40m -v -run 'SimLong|Schedules|Canaries' ./scheduler ./engine
 
 test-clients: build $(MODEL) ## clients of OpenAI in Python (and its own API tests), Node and Go, and lm-eval, against a served model
 	sh test/clients/run.sh $(MODEL) $(CLIENTS)
+
+accuracy: $(MODEL) model-gemma ## KL, first token and perplexity of each model and type beside llama.cpp; writes bench/results/accuracy.md (needs gguf, numpy)
+	sh bench/peers/build.sh
+	PYTHON=$(PYTHON) sh scripts/folders.sh
+	HOLDFAST_ACCURACY=$(POSITIONS) $(GO) test -count=1 -timeout 120m -v -run '^TestAccuracy$$' ./model
 
 bench: ## micro-benchmarks of kernels, sampler, tokenizer, scheduler
 	$(GO) test -run '^$$' -bench . ./kernels/... ./sampler ./tokenizer ./scheduler ./server ./device/...

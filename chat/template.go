@@ -71,6 +71,15 @@ func FromMetadata(m *weights.Metadata, tok *tokenizer.Tokenizer) (*Template, err
 	if err != nil {
 		return nil, fmt.Errorf("chat: %w", err)
 	}
+	t, err := compileFor(src, tok)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", keyTemplate, err)
+	}
+	return t, nil
+}
+
+// compileFor compiles a template with tok's BOS and EOS.
+func compileFor(src string, tok *tokenizer.Tokenizer) (*Template, error) {
 	var o Options
 	if id, ok := tok.BOS(); ok {
 		o.BOS = tok.Piece(id)
@@ -78,11 +87,7 @@ func FromMetadata(m *weights.Metadata, tok *tokenizer.Tokenizer) (*Template, err
 	if id, ok := tok.EOS(); ok {
 		o.EOS = tok.Piece(id)
 	}
-	t, err := Compile(src, o)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", keyTemplate, err)
-	}
-	return t, nil
+	return Compile(src, o)
 }
 
 func (t *Template) render(in Input) (jinja.Text, error) {

@@ -76,13 +76,25 @@ type digestEntry struct {
 	BLAKE3  string `json:"blake3"`
 }
 
-// weightsDigest returns the digest of f, from the cache in folder store if the
-// file has not changed since. store may be empty: then nothing is cached. A
-// cache that cannot be read or written costs time, never an error.
+// weightsDigest returns the digest of f, whose parts' digests may come from the
+// cache in folder store. store may be empty: then nothing is cached.
 func weightsDigest(f *weights.File, store string) (sum [32]byte, err error) {
+	parts := f.Parts()
+	sums := make([][32]byte, len(parts))
+	for i, p := range parts {
+		if sums[i], err = partDigest(p, store); err != nil {
+			return sum, err
+		}
+	}
+	return f.DigestOf(sums), nil
+}
+
+// partDigest returns the digest of one file, from the cache if the file has not
+// changed since. A cache that cannot be read or written costs time, never an error.
+func partDigest(p weights.Part, store string) (sum [32]byte, err error) {
 	var stat unix.Stat_t
-	if err := unix.Stat(f.Path(), &stat); err != nil {
-		return sum, fmt.Errorf("engine: model file: %s: %w", f.Path(), err)
+	if err := unix.Stat(p.Path(), &stat); err != nil {
+		return sum, fmt.Errorf("engine: model file: %s: %w", p.Path(), err)
 	}
 	want := digestEntry{
 		Device: uint64(stat.Dev), Inode: stat.Ino, Size: stat.Size,
@@ -100,7 +112,7 @@ func weightsDigest(f *weights.File, store string) (sum [32]byte, err error) {
 			}
 		}
 	}
-	if sum, err = f.Digest(); err != nil || store == "" {
+	if sum, err = p.Digest(); err != nil || store == "" {
 		return sum, err
 	}
 	cache.Files = slices.DeleteFunc(cache.Files, func(e digestEntry) bool { return e.Device == want.Device && e.Inode == want.Inode })

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,11 +26,15 @@ import (
 
 // Config says which model to serve, where, and how much of it at once.
 type Config struct {
-	// ModelPath is a GGUF file.
+	// ModelPath is a GGUF file, any part of a split one, or a folder with a
+	// config.json and safetensors.
 	ModelPath string
-	// ModelID is the name that clients use. The default is the file's base
-	// name without its extension.
+	// ModelID is the name that clients use. The default is the base name of the
+	// file, without .gguf and the part's number, or of the folder.
 	ModelID string
+	// Quantize is the type that matrices of F32, F16 and BF16 are given at load:
+	// Q8_0 or Q4_0. The default is to leave them.
+	Quantize graph.DType
 	// Device names the backend. The default is "cpu".
 	Device string
 	// Threads is the number of compute threads of the CPU backend. The default
@@ -95,6 +100,9 @@ type loaded struct {
 	info    Info
 }
 
+// partNumber is what of a file's name is not the model's.
+var partNumber = regexp.MustCompile(`(-\d{5}-of-\d{5})?\.gguf$`)
+
 // load opens the model file and plans its memory.
 func load(cfg Config) (*loaded, error) {
 	be, err := backend(cfg.Device)
@@ -105,7 +113,7 @@ func load(cfg Config) (*loaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: model file: %w", err)
 	}
-	file, err := weights.Open(cfg.ModelPath)
+	file, err := model.Open(cfg.ModelPath, cfg.Quantize)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +127,7 @@ func load(cfg Config) (*loaded, error) {
 	}
 	id := cfg.ModelID
 	if id == "" {
-		id = strings.TrimSuffix(filepath.Base(cfg.ModelPath), filepath.Ext(cfg.ModelPath))
+		id = partNumber.ReplaceAllString(filepath.Base(cfg.ModelPath), "")
 	}
 	l.info = Info{
 		ID:            id,
@@ -165,19 +173,27 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 
 func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 	var err error
-	if e.tokenizer, err = tokenizer.FromMetadata(l.file.Meta()); err != nil {
+	if e.tokenizer, err = tokenizer.FromFile(l.file); err != nil {
 		return err
 	}
 	if e.tokenizer.VocabSize() > l.graph.Vocab {
-		return fmt.Errorf("engine: %s: the tokenizer has %d tokens, the model %d", l.file.Path(), e.tokenizer.VocabSize(), l.graph.Vocab)
+		return fmt.Errorf("engine: %s: the tokenizer has %d tokens, tensor token_embd.weight only %d rows",
+			l.file.PartOf("token_embd.weight"), e.tokenizer.VocabSize(), l.graph.Vocab)
 	}
-	if e.template, err = chat.FromMetadata(l.file.Meta(), e.tokenizer); err != nil {
+	if e.template, err = chat.FromFile(l.file, e.tokenizer); err != nil {
 		return err
 	}
 	if cfg.Progress != nil {
 		l.opts.Progress = func(done, total int64) { cfg.Progress("weights", done, total) }
 	}
 	if err := openStore(cfg.Store); err != nil {
+		return err
+	}
+	if err := l.file.Load(ctx, func(done, total int64) {
+		if cfg.Progress != nil {
+			cfg.Progress("layout", done, total)
+		}
+	}); err != nil {
 		return err
 	}
 	prog, err := l.backend.Compile(ctx, l.graph, l.file, l.opts)

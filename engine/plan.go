@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-run/holdfast/graph"
 	"github.com/holdfast-run/holdfast/internal/sysinfo"
 	"github.com/holdfast-run/holdfast/scheduler"
+	"github.com/holdfast-run/holdfast/weights"
 )
 
 // availableMemory is sysinfo's; tests set another.
@@ -94,6 +95,9 @@ func (l *loaded) makePlan(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if made := madeBytes(l.graph, l.file); made > 0 {
+		items = append(items, device.PlanItem{Name: "tables made at load", Bytes: made})
+	}
 	if cfg.HostBlocks > 0 {
 		items = append(items, device.PlanItem{Name: "KV of preempted sequences", Bytes: int64(cfg.HostBlocks) * blockBytes})
 	}
@@ -107,4 +111,27 @@ func (l *loaded) makePlan(cfg Config) error {
 			device.ErrNoMemory, l.plan.Total>>20, available>>20, o.ContextLength)
 	}
 	return nil
+}
+
+// madeBytes returns what tensors that are made at load hold beside what the
+// backend has of them: the tables that embeddings are read from stay; of the
+// others each goes once it is packed, so the largest counts.
+func madeBytes(g *graph.Graph, f *weights.File) int64 {
+	tables := map[string]bool{}
+	for _, n := range g.Nodes {
+		if op, ok := n.Op.(graph.Embed); ok {
+			tables[op.Table.Name] = true
+		}
+	}
+	stay, largest := 0, 0
+	for _, t := range f.Tensors() {
+		switch {
+		case !f.Made(t.Name):
+		case tables[t.Name]:
+			stay += len(t.Data)
+		default:
+			largest = max(largest, len(t.Data))
+		}
+	}
+	return int64(stay + largest)
 }

@@ -45,6 +45,8 @@ type Config struct {
 	AttentionScale float64 // of q·k; 0 means 1/√HeadDim
 	AttentionCap   float64 // soft cap of the scaled scores; 0 means none
 	LogitCap       float64 // soft cap of the logits; 0 means none
+
+	foreign func(name string) string // what the file calls a tensor; nil: as the graph does
 }
 
 // Limits of a model's hyperparameters, so that a hostile file cannot make the
@@ -77,7 +79,7 @@ func (c *Config) Build(f *weights.File) (*graph.Graph, error) {
 		return nil, fmt.Errorf("model: %s: %w", c.Source, err)
 	}
 	for _, t := range g.Tensors() {
-		if err := check(f, t); err != nil {
+		if err := c.checkTensor(f, t); err != nil {
 			return nil, err
 		}
 	}

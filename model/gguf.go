@@ -2,9 +2,7 @@ package model
 
 import (
 	"fmt"
-	"slices"
 
-	"github.com/holdfast-run/holdfast/graph"
 	"github.com/holdfast-run/holdfast/weights"
 )
 
@@ -173,19 +171,4 @@ func (s *source) rows(name string) int {
 		return 1
 	}
 	return t.Shape[0]
-}
-
-// check reports whether f holds t in the right shape and a type that carries numbers.
-func check(f *weights.File, t graph.Tensor) error {
-	have, ok := f.Tensor(t.Name)
-	if !ok {
-		return fmt.Errorf("model: %s: tensor %s is missing", f.Path(), t.Name)
-	}
-	if !slices.Equal(have.Shape, t.Shape) {
-		return fmt.Errorf("model: %s: tensor %s has shape %v; the metadata asks for %v", f.Path(), t.Name, have.Shape, t.Shape)
-	}
-	if have.Type == graph.I32 {
-		return fmt.Errorf("model: %s: tensor %s has type %s; a weight cannot", f.Path(), t.Name, have.Type)
-	}
-	return nil
 }

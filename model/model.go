@@ -34,12 +34,24 @@ var families = map[string]family{
 	"qwen3":  {graph: qwen3},
 }
 
-// Build returns the graph of the model in f. Every weight that the graph names
-// is in f with the shape that it needs.
+// Build returns the graph of the model in f, which Open opened. Every weight that
+// the graph names is in f with the shape that it needs; of a folder, the graph
+// reads all.
 func Build(f *weights.File) (*graph.Graph, error) {
-	c, err := FromGGUF(f)
+	if !f.Folder() {
+		c, err := FromGGUF(f)
+		if err != nil {
+			return nil, err
+		}
+		return c.Build(f)
+	}
+	c, err := FromFolder(f)
 	if err != nil {
 		return nil, err
 	}
-	return c.Build(f)
+	g, err := c.Build(f)
+	if err != nil {
+		return nil, err
+	}
+	return g, c.checkUsed(f, g)
 }

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -108,21 +109,38 @@ type merge struct {
 	id          int32
 }
 
+// spelled is a word and its token.
+type spelled struct {
+	word string
+	id   int32
+}
+
 // mergePieces makes the merges of a vocabulary that has none of its own: two
 // symbols merge if what they spell is a word, in the order of ranks, by ID. This
 // is how SentencePiece and tiktoken merge.
+//
+// Words are taken in ascending order, so that those which begin a word are the
+// ones that are still open: only what follows them has to be looked up. A
+// vocabulary of 2^18 words has about 10^6 such places.
 func (t *Tokenizer) mergePieces(ranks []uint32) {
-	var all []merge
+	sorted := make([]spelled, 0, len(t.words))
 	for word, id := range t.words {
-		for at := t.symbolBytes(word); at < len(word); at += t.symbolBytes(word[at:]) {
-			left, ok := t.symbolOf(word[:at])
-			if !ok {
-				continue
-			}
-			if right, ok := t.symbolOf(word[at:]); ok {
-				all = append(all, merge{left, right, ranks[id], id})
-			}
+		sorted = append(sorted, spelled{word, id})
+	}
+	slices.SortFunc(sorted, func(a, b spelled) int { return strings.Compare(a.word, b.word) })
+	all := make([]merge, 0, 2*len(sorted))
+	var open []spelled // each begins the next one, and all begin the word at hand
+	for _, w := range sorted {
+		for len(open) > 0 && !strings.HasPrefix(w.word, open[len(open)-1].word) {
+			open = open[:len(open)-1]
 		}
+		if first, ok := t.atomOf(w.word); ok {
+			all = t.appendMerge(all, first, w, ranks)
+		}
+		for _, left := range open {
+			all = t.appendMerge(all, left, w, ranks)
+		}
+		open = append(open, w)
 	}
 	t.merges = newMergeTable(len(all))
 	for _, m := range all {
@@ -130,13 +148,30 @@ func (t *Tokenizer) mergePieces(ranks []uint32) {
 	}
 }
 
-// symbolBytes returns the length of the symbol that begins s.
-func (t *Tokenizer) symbolBytes(s string) int {
-	if t.runes == nil {
-		return 1
+// appendMerge appends the merge of left, which begins w, if what follows is a
+// symbol.
+func (t *Tokenizer) appendMerge(all []merge, left, w spelled, ranks []uint32) []merge {
+	right, ok := t.symbolOf(w.word[len(left.word):])
+	if !ok {
+		return all
 	}
-	_, n := utf8.DecodeRuneInString(s)
-	return n
+	return append(all, merge{left.id, right, ranks[w.id], w.id})
+}
+
+// atomOf returns the rune that begins a longer word and is no word itself.
+func (t *Tokenizer) atomOf(word string) (spelled, bool) {
+	if t.runes == nil {
+		return spelled{}, false
+	}
+	_, n := utf8.DecodeRuneInString(word)
+	if n == len(word) {
+		return spelled{}, false
+	}
+	if _, ok := t.words[word[:n]]; ok {
+		return spelled{}, false
+	}
+	id, ok := t.symbolOf(word[:n])
+	return spelled{word[:n], id}, ok
 }
 
 // symbolOf returns the symbol that is spelled so. A rune that only longer pieces

@@ -113,8 +113,10 @@ func (t *Tokenizer) sentenceUnigram(m *sentenceModel) {
 // merge from left to right.
 func (t *Tokenizer) sentenceMerges(m *sentenceModel) error {
 	order := make([]int32, 0, len(t.words))
-	for _, id := range t.words {
-		order = append(order, id)
+	for id, token := range m.tokens { // by ID, which is nearly the order wanted
+		if known, ok := t.words[token]; ok && known == int32(id) {
+			order = append(order, int32(id))
+		}
 	}
 	slices.SortFunc(order, func(a, b int32) int {
 		switch x, y := m.scores[a], m.scores[b]; {

@@ -1,35 +1,47 @@
 package weights
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
-	"io"
 	"os"
 	"sync"
 
-	"github.com/zeebo/blake3"
-
 	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/slab"
 )
 
-// File is an open model file. Its methods may be called concurrently; Close
-// must not run while another goroutine reads tensor data.
+// File is an open model: one GGUF file, the parts of a split one, or a folder of
+// safetensors. Its methods may be called concurrently, but for Recast and Load,
+// which come first; Close must not run while another goroutine reads tensor data.
 type File struct {
 	path    string
-	data    []byte // the whole file, mapped read-only
+	parts   []*part
 	meta    *Metadata
-	tensors []Tensor // in the order of the file
-	spans   []span   // of tensors, as offsets in the file
+	texts   map[string][]byte // of a folder: its JSON files that were read
+	tensors []Tensor          // in the order of the parts' tables
+	places  []place           // of tensors
 	byName  map[string]int
 
-	mu     sync.Mutex // guards mapped, and the mapping against Drop after Close
-	mapped bool
-	file   *os.File // for Digest; nil if the bytes did not come from a file
+	// Of Recast: what it was given, and the tensors before it. made is the memory of
+	// tensors that are not in the parts as they should be.
+	recast   []Recast
+	sources  []Tensor
+	origins  []place // of sources
+	made     *slab.Slab
+	madeData []byte
 
-	digestOnce sync.Once
-	digest     [32]byte
-	digestErr  error
+	mu     sync.Mutex // guards mapped, and the mappings against Drop after Close
+	mapped bool
 }
+
+// place says where a tensor's bytes are.
+type place struct {
+	part int // index in File.parts; made if Load makes it
+	span     // in the part, or in File.madeData
+	from int // for made: index of the source in File.sources
+}
+
+const made = -1
 
 // Tensor is one tensor of a file. It is a small value to be passed by copy.
 type Tensor struct {
@@ -39,9 +51,9 @@ type Tensor struct {
 	// [rows, columns] with its columns contiguous. It has 1 to 4 entries, all
 	// positive. Callers must not change it.
 	Shape []int
-	// Data is the tensor as stored: Type.RowBytes(Elems()) bytes that alias the
-	// read-only mapping and are valid until the File is closed. It starts at a
-	// multiple of at least 8 bytes.
+	// Data is the tensor as stored: Type.RowBytes(Elems()) bytes that alias a
+	// read-only mapping and are valid until the File is closed. Nothing is
+	// promised of their alignment.
 	Data []byte
 }
 
@@ -54,52 +66,40 @@ func (t Tensor) Elems() int {
 	return n
 }
 
-// Open maps a model file and checks its structure. The format is told by the
-// file's first bytes; only GGUF is known so far. Errors about content are
-// *FormatError; others come from the operating system and name the path.
+// Open maps a model and checks its structure. path is a GGUF file, any part of a
+// split one (NAME-00001-of-00003.gguf), whose other parts lie beside it, or a
+// folder as published on Hugging Face's hub: config.json and safetensors in one
+// file or several. Errors about content are *FormatError; others come from the
+// operating system and name the path.
 func Open(path string) (*File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() { // before opening: opening a pipe would wait
-		return nil, fmt.Errorf("%s: not a regular file", path)
+	if info.IsDir() {
+		return openFolder(path)
 	}
-	file, err := os.Open(path)
+	p, err := openPart(path)
 	if err != nil {
 		return nil, err
 	}
-	f, err := openFile(path, file)
+	f, err := parseFile(p)
 	if err != nil {
-		_ = file.Close()
+		return nil, errors.Join(err, p.close())
+	}
+	if f, err = openSplit(f); err != nil {
 		return nil, err
 	}
 	return f, nil
 }
 
-func openFile(path string, file *os.File) (*File, error) {
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
+// parseFile reads a single file, which must be GGUF.
+func parseFile(p *part) (*File, error) {
+	if bytes.HasPrefix(p.data, []byte(ggufMagic)) || !looksLikeSafetensors(p.data) {
+		return parseGGUF(p)
 	}
-	size := info.Size()
-	if size == 0 {
-		return nil, &FormatError{Path: path, Where: "header", Problem: "the file is empty", Err: ErrFormat}
-	}
-	if !fitsInt(uint64(size)) {
-		return nil, fmt.Errorf("%s: a file of %d bytes cannot be mapped here", path, size)
-	}
-	data, err := mapFile(file, int(size))
-	if err != nil {
-		return nil, fmt.Errorf("%s: map: %w", path, err)
-	}
-	f, err := parseGGUF(path, data)
-	if err != nil {
-		_ = unmapFile(data)
-		return nil, err
-	}
-	f.mapped, f.file = true, file
-	return f, nil
+	return nil, &FormatError{Path: p.path, Where: "header", Err: ErrUnsupported,
+		Problem: "a safetensors file says too little of its model: give the folder that it is in, with its config.json"}
 }
 
 // Close unmaps the file. All Tensor.Data become invalid: touching them faults.
@@ -111,16 +111,30 @@ func (f *File) Close() error {
 		return nil
 	}
 	f.mapped = false
-	return errors.Join(unmapFile(f.data), f.file.Close())
+	var errs []error
+	for _, p := range f.parts {
+		errs = append(errs, p.close())
+	}
+	if f.made != nil {
+		errs = append(errs, f.made.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Path returns the path given to Open.
 func (f *File) Path() string { return f.path }
 
-// Size returns the file's length in bytes.
-func (f *File) Size() int64 { return int64(len(f.data)) }
+// Size returns the length of all of the model's weight files, in bytes.
+func (f *File) Size() int64 {
+	size := int64(0)
+	for _, p := range f.parts {
+		size += int64(len(p.data))
+	}
+	return size
+}
 
-// Meta returns the file's metadata, which stays valid after Close.
+// Meta returns the metadata of a GGUF file, which stays valid after Close. A
+// folder has none: its Meta is empty.
 func (f *File) Meta() *Metadata { return f.meta }
 
 // Tensor returns the tensor of that name.
@@ -132,12 +146,23 @@ func (f *File) Tensor(name string) (Tensor, bool) {
 	return f.tensors[i], true
 }
 
-// Tensors returns all tensors in the order of the file's table. The slice
+// Tensors returns all tensors in the order of the files' tables. The slice
 // belongs to the File; callers must not change it.
 func (f *File) Tensors() []Tensor { return f.tensors }
 
+// PartOf returns the path of the file that holds a tensor, for errors; the
+// model's own path if there is no such tensor.
+func (f *File) PartOf(name string) string {
+	i, ok := f.byName[name]
+	if !ok {
+		return f.path
+	}
+	return f.source(i)
+}
+
 // Drop gives the memory of t's pages back to the system, once t has been
-// repacked. t.Data stays valid: touching it reads the file again (from the page
+// repacked. t.Data of a tensor that Load made must not be read again; that of
+// others stays valid: touching it reads the file again (from the page
 // cache, while that lasts). Only pages wholly inside t are named; where the
 // system maps huge pages it may drop neighbours too, which costs them a fault. It
 // is advice: a failure changes nothing.
@@ -146,45 +171,23 @@ func (f *File) Drop(t Tensor) {
 	if !ok {
 		return
 	}
-	page := uint64(os.Getpagesize())
-	start := (f.spans[i].start + page - 1) &^ (page - 1) // no overflow: it is an offset in the file
-	end := f.spans[i].end &^ (page - 1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.mapped && start < end {
-		dropPages(f.data[start:end])
+	if !f.mapped {
+		return
 	}
-}
-
-// digestChunk is how much of the file Digest reads at a time, in bytes.
-const digestChunk = 1 << 20
-
-// Digest returns the BLAKE3 of the whole file. It is computed on the first call
-// (about 0.8 GB/s on one core from the page cache; else the disk's pace) and
-// remembered, a failure too; concurrent calls wait for the one that computes.
-// It reads the file rather than the mapping: a cold page then costs a system
-// call, which lets other goroutines run, and the hash leaves no pages mapped.
-//
-// A cache across processes, keyed by inode, size and times, is the caller's.
-func (f *File) Digest() ([32]byte, error) {
-	f.digestOnce.Do(func() { f.digest, f.digestErr = f.computeDigest() })
-	return f.digest, f.digestErr
-}
-
-func (f *File) computeDigest() (sum [32]byte, err error) {
-	h := blake3.New()
-	if f.file == nil {
-		_, err = h.Write(f.data)
+	if at := f.places[i]; at.part == made {
+		dropSpan(f.madeData, at.span)
 	} else {
-		var n int64
-		n, err = io.CopyBuffer(struct{ io.Writer }{h}, io.NewSectionReader(f.file, 0, f.Size()), make([]byte, digestChunk))
-		if err == nil && n != f.Size() {
-			err = io.ErrUnexpectedEOF // cut short since it was opened
-		}
+		dropSpan(f.parts[at.part].data, at.span)
 	}
-	if err != nil {
-		return sum, fmt.Errorf("%s: digest: %w", f.path, err)
+}
+
+// dropSpan drops the pages wholly inside a span of a mapping.
+func dropSpan(data []byte, s span) {
+	page := uint64(os.Getpagesize())
+	start := (s.start + page - 1) &^ (page - 1) // no overflow: it is an offset in the file
+	if end := s.end &^ (page - 1); start < end {
+		dropPages(data[start:end])
 	}
-	h.Sum(sum[:0])
-	return sum, nil
 }

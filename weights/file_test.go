@@ -61,7 +61,7 @@ func TestOpenErrors(t *testing.T) {
 	if _, err := Open(filepath.Join(dir, "absent")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent file: %v", err)
 	}
-	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "file config.json: is missing") {
 		t.Errorf("folder: %v", err)
 	}
 	empty := gw.WriteFile(t, nil)
@@ -86,7 +86,7 @@ func TestDigest(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	parsed, err := parseGGUF("m", data)
+	parsed, err := parse("m", data)
 	if err != nil {
 		t.Fatal(err)
 	}

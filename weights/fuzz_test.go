@@ -16,7 +16,7 @@ func FuzzOpenGGUF(f *testing.F) {
 		f.Add(c.data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := parseGGUF("fuzz", data)
+		file, err := parse("fuzz", data)
 		if err != nil {
 			var format *FormatError
 			if !errors.As(err, &format) || file != nil {

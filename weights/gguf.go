@@ -27,10 +27,10 @@ const (
 // ggufMagic is what a GGUF file starts with.
 const ggufMagic = "GGUF"
 
-// parseGGUF reads and checks the structure of a GGUF file held in data, which
-// the File's tensors alias.
-func parseGGUF(path string, data []byte) (*File, error) {
-	c := &cursor{path: path, data: data}
+// parseGGUF reads and checks the structure of a GGUF file, which the File's
+// tensors alias. A part of a split model is a File too, of its own tensors.
+func parseGGUF(p *part) (*File, error) {
+	c := &cursor{path: p.path, data: p.data}
 	c.begin("header", 0)
 	tensors, keys, err := parseHeader(c)
 	if err != nil {
@@ -44,14 +44,7 @@ func parseGGUF(path string, data []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if parts, err := meta.UintOr("split.count", 1); err != nil {
-		return nil, err
-	} else if parts > 1 {
-		c.begin("key", 0)
-		c.name = "split.count"
-		return nil, c.fail(ErrUnsupported, "the file is one of %d parts of a split model; merge them first", parts)
-	}
-	f := &File{path: path, data: data, meta: meta}
+	f := &File{path: p.path, parts: []*part{p}, meta: meta, mapped: p.file != nil}
 	if err := parseTensors(c, f, tensors, align); err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ type span struct{ start, end uint64 }
 // parseTensors reads the tensor table and sets f's tensors.
 func parseTensors(c *cursor, f *File, count int, align uint64) error {
 	f.tensors = make([]Tensor, 0, count)
-	f.spans = make([]span, 0, count)
+	f.places = make([]place, 0, count)
 	f.byName = make(map[string]int, count)
 	for i := range count {
 		c.begin("tensor", i)
@@ -47,7 +47,7 @@ func parseTensors(c *cursor, f *File, count int, align uint64) error {
 		}
 		f.byName[t.Name] = i
 		f.tensors = append(f.tensors, t)
-		f.spans = append(f.spans, s)
+		f.places = append(f.places, place{span: s})
 	}
 	if count == 0 {
 		return nil // a vocabulary; nothing need follow the table
@@ -175,10 +175,10 @@ func tensorBytes(c *cursor, t graph.DType, dims []uint64) (uint64, error) {
 
 // placeTensors turns spans into offsets in the file and sets each tensor's data.
 func placeTensors(c *cursor, f *File, start uint64) error {
-	for i := range f.spans {
+	for i := range f.places {
 		c.begin("tensor", i)
 		c.name = f.tensors[i].Name
-		s := &f.spans[i]
+		s := &f.places[i].span
 		end, ok := checked.Add(start, s.end)
 		if !ok || end > uint64(len(c.data)) {
 			return c.fail(ErrFormat, "data of %d bytes at offset %d of the tensor data, which starts at %d, ends past the file's %d bytes",
@@ -190,23 +190,30 @@ func placeTensors(c *cursor, f *File, start uint64) error {
 	return nil
 }
 
-// checkOverlap refuses two tensors that share bytes.
+// checkOverlap refuses two tensors of one file that share bytes.
 func checkOverlap(c *cursor, f *File) error {
-	order := make([]int, len(f.spans))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(f.spans[a].start, f.spans[b].start) })
+	order := byOffset(f.places)
 	for i := 1; i < len(order); i++ {
 		a, b := order[i-1], order[i]
-		if f.spans[b].start < f.spans[a].end {
+		if f.places[b].start < f.places[a].end {
 			c.begin("tensor", b)
 			c.name = f.tensors[b].Name
 			return c.fail(ErrFormat, "data %s overlaps tensor %s's %s",
-				f.spans[b], printable(f.tensors[a].Name), f.spans[a])
+				f.places[b].span, printable(f.tensors[a].Name), f.places[a].span)
 		}
 	}
 	return nil
+}
+
+// byOffset returns the indexes of places in one file in the order in which they
+// start.
+func byOffset(places []place) []int {
+	order := make([]int, len(places))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(places[a].start, places[b].start) })
+	return order
 }
 
 func (s span) String() string { return fmt.Sprintf("[%d, %d)", s.start, s.end) }

@@ -48,7 +48,7 @@ func sample() []byte {
 }
 
 func TestParseSample(t *testing.T) {
-	f, err := parseGGUF("m.gguf", sample())
+	f, err := parse("m.gguf", sample())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestVersions(t *testing.T) {
 		2: nil, 3: nil, 0: ErrUnsupported, 1: ErrUnsupported, 4: ErrUnsupported,
 		3 << 24: ErrUnsupported, // big-endian
 	} {
-		_, err := parseGGUF("m", gw.AppendHeader(nil, version, 0, 0))
+		_, err := parse("m", gw.AppendHeader(nil, version, 0, 0))
 		if !errors.Is(err, class) || (class == nil) != (err == nil) {
 			t.Errorf("version %#x: %v, want %v", version, err, class)
 		}
@@ -104,7 +104,7 @@ func TestVersions(t *testing.T) {
 
 // TestVocabularyOnly: a file without tensors need not even be padded.
 func TestVocabularyOnly(t *testing.T) {
-	f, err := parseGGUF("v", gw.Build([]gw.KV{{Key: "words", Value: []string{"a", "b"}}}, nil))
+	f, err := parse("v", gw.Build([]gw.KV{{Key: "words", Value: []string{"a", "b"}}}, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestGaps(t *testing.T) {
 	b = append(b, make([]byte, 68)...)
 	b[128] = 1
 	b[128+64] = 2
-	f, err := parseGGUF("g", b)
+	f, err := parse("g", b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestGaps(t *testing.T) {
 func TestTruncated(t *testing.T) {
 	whole := sample()
 	for n := range whole {
-		_, err := parseGGUF("m.gguf", whole[:n])
+		_, err := parse("m.gguf", whole[:n])
 		if !errors.Is(err, ErrFormat) || !strings.HasPrefix(err.Error(), "m.gguf: ") {
 			t.Fatalf("%d of %d bytes: %v", n, len(whole), err)
 		}
@@ -155,7 +155,7 @@ func TestTruncated(t *testing.T) {
 		if n == kind+3 {
 			want = fmt.Sprintf(want, n, kind)
 		}
-		if _, err := parseGGUF("m.gguf", whole[:n]); !strings.HasPrefix(err.Error(), "m.gguf: "+want) {
+		if _, err := parse("m.gguf", whole[:n]); !strings.HasPrefix(err.Error(), "m.gguf: "+want) {
 			t.Errorf("%d bytes: %q, want %q", n, err, want)
 		}
 	}
@@ -167,7 +167,7 @@ func TestFlippedBytes(t *testing.T) {
 	for i := range whole {
 		for _, x := range []byte{0x01, 0x80, 0xff} {
 			whole[i] ^= x
-			if f, err := parseGGUF("m", whole); err == nil {
+			if f, err := parse("m", whole); err == nil {
 				checkConsistent(t, f)
 			}
 			whole[i] ^= x
@@ -175,10 +175,14 @@ func TestFlippedBytes(t *testing.T) {
 	}
 }
 
+// parse reads a GGUF file from memory.
+func parse(path string, data []byte) (*File, error) { return parseGGUF(&part{path: path, data: data}) }
+
 // checkConsistent checks what Open promises about a File, and reads everything.
 func checkConsistent(t *testing.T, f *File) {
 	t.Helper()
-	used := make([]bool, len(f.data))
+	data := f.parts[0].data
+	used := make([]bool, len(data))
 	for i, x := range f.Tensors() {
 		if n := len(x.Shape); n < 1 || n > 4 || x.Elems() < 1 || x.Shape[n-1]%x.Type.BlockElems() != 0 {
 			t.Fatalf("tensor %q: shape %v of %s", x.Name, x.Shape, x.Type)
@@ -186,8 +190,8 @@ func checkConsistent(t *testing.T, f *File) {
 		if len(x.Data) != x.Type.RowBytes(x.Elems()) || cap(x.Data) != len(x.Data) {
 			t.Fatalf("tensor %q: %v of %s in %d bytes", x.Name, x.Shape, x.Type, len(x.Data))
 		}
-		s := f.spans[i]
-		if &f.data[s.start] != &x.Data[0] || s.start%minAlignment != 0 || s.end-s.start != uint64(len(x.Data)) {
+		s := f.places[i].span
+		if &data[s.start] != &x.Data[0] || s.end-s.start != uint64(len(x.Data)) {
 			t.Fatalf("tensor %q: span %v", x.Name, s)
 		}
 		for at := s.start; at < s.end; at++ {

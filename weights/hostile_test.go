@@ -82,7 +82,6 @@ func hostiles() []hostile {
 		{"duplicate key", gw.Build([]gw.KV{{Key: "k", Value: true}, {Key: "k", Value: true}}, nil), ErrFormat, []string{"key k", "twice"}},
 		{"alignment of float", gw.Build([]gw.KV{{Key: "general.alignment", Value: float32(32)}}, nil), ErrFormat, []string{"general.alignment", "float32"}},
 		{"alignment -32", gw.Build([]gw.KV{{Key: "general.alignment", Value: int32(-32)}}, nil), ErrFormat, []string{"general.alignment", "-32"}},
-		{"split model", gw.Build([]gw.KV{{Key: "split.count", Value: uint16(3)}}, nil), ErrUnsupported, []string{"split.count", "3 parts"}},
 	}
 	for _, align := range []uint64{0, 1, 3, 4, 33, 1 << 31, 1 << 63, maxU64} {
 		data := gw.Build([]gw.KV{{Key: "general.alignment", Value: align}}, nil)
@@ -125,7 +124,7 @@ func hostiles() []hostile {
 
 func TestHostileFiles(t *testing.T) {
 	for _, c := range hostiles() {
-		f, err := parseGGUF("m.gguf", c.data)
+		f, err := parse("m.gguf", c.data)
 		if f != nil || !errors.Is(err, c.class) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.class)
 			continue
@@ -162,7 +161,7 @@ func TestHostileAllocation(t *testing.T) {
 	measure := func(data []byte) uint64 {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, err := parseGGUF("m", data)
+		_, err := parse("m", data)
 		runtime.ReadMemStats(&after)
 		runtime.KeepAlive(err)
 		return after.TotalAlloc - before.TotalAlloc
@@ -183,7 +182,7 @@ func TestHostileAllocation(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"tiny keys": gw.Build(keys, nil), "tiny tensors": withTensors(32*len(table), table...), "empty strings": words,
 	} {
-		if _, err := parseGGUF("m", data); err != nil {
+		if _, err := parse("m", data); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		got, limit := measure(data), uint64(16*len(data)+slack)

@@ -11,7 +11,7 @@ import (
 
 // TestMetadata runs the same expectations over a parsed file and over NewMetadata.
 func TestMetadata(t *testing.T) {
-	f, err := parseGGUF("m.gguf", sample())
+	f, err := parse("m.gguf", sample())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func BenchmarkDigest(b *testing.B) {
 	f := openModel(b)
 	b.SetBytes(f.Size())
 	for b.Loop() {
-		if _, err := f.computeDigest(); err != nil {
+		if _, err := f.parts[0].computeDigest(); err != nil {
 			b.Fatal(err)
 		}
 	}

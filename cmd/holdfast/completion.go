@@ -213,7 +213,7 @@ func values(v *kong.Value, before, prefix string) (found []string) {
 	}
 	if v.Flag != nil {
 		switch v.Flag.PlaceHolder {
-		case "FILE":
+		case "FILE", "PATH":
 			found = append(found, fileLine)
 		case "DIR":
 			found = append(found, dirLine)

@@ -18,7 +18,7 @@ import (
 )
 
 type doctorCmd struct {
-	Model   string `placeholder:"FILE" help:"Also print the memory plan of this model."`
+	Model   string `placeholder:"PATH" help:"Also print the memory plan of this model."`
 	Threads int    `placeholder:"N" help:"Compute threads that the plan is for. Default: all cores that the process may use."`
 	Context int    `placeholder:"N" help:"Context that the plan is for. Default: as in serve."`
 }

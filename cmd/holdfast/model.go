@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-run/holdfast/engine"
+	"github.com/holdfast-run/holdfast/graph"
 	"github.com/holdfast-run/holdfast/internal/sysinfo"
 	"github.com/holdfast-run/holdfast/server"
 	"github.com/holdfast-run/holdfast/tokenizer"
@@ -24,10 +25,11 @@ import (
 
 // modelFlags are the flags of all commands that load a model.
 type modelFlags struct {
-	Model   string `required:"" placeholder:"FILE" help:"GGUF file of the model."`
-	Device  string `default:"cpu" enum:"cpu,ref" help:"Backend: cpu, or ref, the slow reference. Default ${default}."`
-	Threads int    `placeholder:"N" help:"Compute threads of the CPU backend. Default: all cores that the process may use."`
-	Context int    `placeholder:"N" help:"Most tokens of prompt and completion together. Default: what the model was made for, at most 8192."`
+	Model    string `required:"" placeholder:"PATH" help:"The model: a GGUF file (any part of a split one), or a folder with config.json and safetensors."`
+	Device   string `default:"cpu" enum:"cpu,ref" help:"Backend: cpu, or ref, the slow reference. Default ${default}."`
+	Threads  int    `placeholder:"N" help:"Compute threads of the CPU backend. Default: all cores that the process may use."`
+	Quantize string `placeholder:"TYPE" help:"Quantise matrices of F32, F16 and BF16 at load: q8_0 or q4_0; embedding and head have at least q8_0. Default: leave them."`
+	Context  int    `placeholder:"N" help:"Most tokens of prompt and completion together. Default: what the model was made for, at most 8192."`
 }
 
 // Validate is called by the flag parser.
@@ -38,11 +40,19 @@ func (f *modelFlags) Validate() error {
 	if f.Context < 0 {
 		return fmt.Errorf("--context is %d; give 1 or more", f.Context)
 	}
+	if _, ok := quantizeTypes[f.Quantize]; !ok {
+		return fmt.Errorf("--quantize is %q; give q8_0 or q4_0", f.Quantize)
+	}
 	return nil
 }
 
+// quantizeTypes are the values of --quantize.
+var quantizeTypes = map[string]graph.DType{"": graph.Invalid, "q8_0": graph.Q8_0, "q4_0": graph.Q4_0}
+
 func (f *modelFlags) config() engine.Config {
-	return engine.Config{ModelPath: f.Model, Device: f.Device, Threads: f.Threads, ContextLength: f.Context}
+	return engine.Config{
+		ModelPath: f.Model, Device: f.Device, Quantize: quantizeTypes[f.Quantize], Threads: f.Threads, ContextLength: f.Context,
+	}
 }
 
 // openModel plans and loads a model, and says on w how that goes, unless w is
@@ -129,7 +139,7 @@ func modelError(cfg engine.Config, err error) error {
 	case errors.Is(err, context.Canceled):
 		return errors.New("start: interrupted: nothing was served")
 	case errors.As(err, &pathErr):
-		return fmt.Errorf("model file: %s: %v: give an existing GGUF file with --model ('make model' fetches one)", pathErr.Path, pathErr.Err)
+		return fmt.Errorf("model file: %s: %v: give an existing GGUF file or folder with --model ('make model' fetches one)", pathErr.Path, pathErr.Err)
 	case errors.As(err, &format) && errors.Is(err, weights.ErrUnsupported):
 		return fmt.Errorf("model file: %s: see the README for what is supported", trim(err))
 	case errors.As(err, &format):

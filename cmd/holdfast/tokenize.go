@@ -15,7 +15,7 @@ import (
 )
 
 type tokenizeCmd struct {
-	Model     string   `required:"" placeholder:"FILE" help:"GGUF file; one with a vocabulary and no weights is enough."`
+	Model     string   `required:"" placeholder:"PATH" help:"The model: a GGUF file, of which one with a vocabulary and no weights is enough, or a folder with safetensors."`
 	JSON      bool     `name:"json" help:"Print a JSON object for each text: ids, and pieces, the text of each token."`
 	NoSpecial bool     `help:"Take the names of special tokens as plain text, and add no token at the beginning."`
 	Texts     []string `arg:"" optional:"" name:"text" help:"Texts; without any, the whole standard input is one."`
@@ -41,7 +41,7 @@ func (c *tokenizeCmd) Run(std streams) error {
 		return modelError(engine.Config{ModelPath: c.Model}, err)
 	}
 	defer file.Close()
-	tok, err := tokenizer.FromMetadata(file.Meta())
+	tok, err := tokenizer.FromFile(file)
 	if err != nil {
 		return modelError(engine.Config{ModelPath: c.Model}, err)
 	}

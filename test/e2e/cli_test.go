@@ -44,6 +44,13 @@ func TestStartErrors(t *testing.T) {
 	}
 	cut, cutHeader := file("cut.gguf", whole[:len(whole)-100]), file("header.gguf", whole[:100])
 	text, empty := file("text.gguf", []byte("this is no model\n")), file("empty.gguf", nil)
+	shardless := filepath.Join(t.TempDir(), "shardless")
+	if err := os.CopyFS(shardless, os.DirFS("../../model/testdata/folders/gemma3")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(shardless, "model-00002-of-00003.safetensors")); err != nil {
+		t.Fatal(err)
+	}
 	taken := ln.Addr().String()
 	for _, c := range []struct {
 		what string
@@ -54,7 +61,11 @@ func TestStartErrors(t *testing.T) {
 		{"port in use", []string{"serve", "--model", tinyModel, "--listen", taken}, 1, []string{"listen", taken, "in use", "another --listen"}},
 		{"missing file", []string{"serve", "--model", "/nowhere/m.gguf"}, 1, []string{"/nowhere/m.gguf", "no such file", "--model"}},
 		{"missing file, dry", []string{"serve", "--dry-run", "--model", "/nowhere/m.gguf"}, 1, []string{"/nowhere/m.gguf"}},
-		{"a folder", []string{"serve", "--dry-run", "--model", "/"}, 1, []string{"/", "regular file"}},
+		{"a folder", []string{"serve", "--dry-run", "--model", "/"}, 1, []string{"/: file config.json: is missing"}},
+		{"a folder's part is missing", []string{"run", "--model", shardless, "-p", "x"}, 1, []string{shardless, "model-00002-of-00003.safetensors", "the file is missing"}},
+		{"a shard of a folder", []string{"run", "--model", "../../model/testdata/folders/tiny-chat/model.safetensors", "-p", "x"}, 1, []string{"give the folder"}},
+		{"quantised to what is not known", []string{"run", "--model", tinyModel, "--quantize", "q2", "-p", "x"}, 2, []string{"--quantize", "q8_0 or q4_0"}},
+		{"quantised twice", []string{"run", "--model", "../../model/testdata/tiny/q4_1.gguf", "--quantize", "q4_0", "-p", "x"}, 1, []string{"q4_1.gguf", "nothing to quantise"}},
 		{"tensors cut", []string{"serve", "--dry-run", "--model", cut}, 1, []string{cut, "tensor ", "fetch it again"}},
 		{"header cut", []string{"serve", "--dry-run", "--model", cutHeader}, 1, []string{cutHeader, "fetch it again"}},
 		{"no model", []string{"serve", "--dry-run", "--model", text}, 1, []string{text}},

@@ -9,7 +9,6 @@ import (
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/graph"
 	"github.com/holdfast-run/holdfast/model"
-	"github.com/holdfast-run/holdfast/weights"
 )
 
 // Runner is a compiled model. Sequences have table rows 0, 1, …; row r's blocks
@@ -23,15 +22,24 @@ type Runner struct {
 	sent    []int // blocks told, per table row
 }
 
-// Open compiles the model at path. Zero fields of o get small defaults; the
+// Open compiles the model at path, a file or a folder. Zero fields of o get small defaults; the
 // context is o.ContextLength or the model's.
 func Open(t testing.TB, b device.Backend, path string, o device.Options) *Runner {
 	t.Helper()
-	f, err := weights.Open(path)
+	return OpenAs(t, b, path, graph.Invalid, o)
+}
+
+// OpenAs is Open with the weights quantised.
+func OpenAs(t testing.TB, b device.Backend, path string, quantize graph.DType, o device.Options) *Runner {
+	t.Helper()
+	f, err := model.Open(path, quantize)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
+	if err := f.Load(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
 	g, err := model.Build(f)
 	if err != nil {
 		t.Fatal(err)
