@@ -54,12 +54,12 @@ func switches() []byte {
 	for _, d := range []attention{attention512, attention2} {
 		line("")
 		line("// scores%s calls the kernel for KV of type t and n queries.", d.tier)
-		line("func scores%s(t graph.DType, n int, p, q *float32, dim uintptr, k **byte, blocks uintptr) {", d.tier)
+		line("func scores%s(t graph.DType, n int, p, q *float32, dim uintptr, k, ahead **byte, blocks uintptr) {", d.tier)
 		line("switch int(t)<<4 | n {")
 		for _, t := range kvTypes {
 			for q := 1; q <= d.queries; q++ {
 				line("case int(graph.%s)<<4 | %d:", t, q)
-				line("%s(p, q, dim, k, blocks)", scoresName(t, q, d.tier))
+				line("%s(p, q, dim, k, ahead, blocks)", scoresName(t, q, d.tier))
 			}
 		}
 		line("default:")
@@ -69,13 +69,13 @@ func switches() []byte {
 		line("")
 		line("// values%s calls the kernel for KV of type t, n queries and d vectors of", d.tier)
 		line("// the head's dimension.")
-		line("func values%s(t graph.DType, n, d int, acc *float32, stride uintptr, p *float32, v **byte, offset, rowBytes, from, to uintptr) {", d.tier)
+		line("func values%s(t graph.DType, n, d int, acc *float32, stride uintptr, p *float32, v, ahead **byte, offset, rowBytes, from, to uintptr) {", d.tier)
 		line("switch int(t)<<8 | n<<4 | d {")
 		for _, t := range kvTypes {
 			for _, dims := range d.dims {
 				for q := 1; q <= d.queries; q++ {
 					line("case int(graph.%s)<<8 | %d<<4 | %d:", t, q, dims)
-					line("%s(acc, stride, p, v, offset, rowBytes, from, to)", valuesName(t, q, dims, d.tier))
+					line("%s(acc, stride, p, v, ahead, offset, rowBytes, from, to)", valuesName(t, q, dims, d.tier))
 				}
 			}
 		}

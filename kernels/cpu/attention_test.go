@@ -245,12 +245,11 @@ func TestMergeChunk(t *testing.T) {
 	last := []int32{ChunkSlots, 0, ChunkSlots, 100, 0}
 	var want []float32
 	forTiers(t, func(t *testing.T, k *Kernels) {
-		var M, L float32
-		A := make([]float32, dim)
+		M, L, A := make([]float32, 1), make([]float32, 1), make([]float32, dim)
 		sum, exact := 0.0, make([]float64, dim)
 		for i, c := range cs {
 			m, l, a := attend(t, k, c, q, 1, []int32{0}, last[i:])
-			k.MergeChunk(&M, &L, A, m[0], l[0], a)
+			k.MergeChunks(M, L, A, m, l, a, 1, dim)
 			for j := range last[i] {
 				s := 0.0
 				for d, x := range q {
@@ -262,7 +261,7 @@ func TestMergeChunk(t *testing.T) {
 				}
 			}
 		}
-		k.Finish(A, A, L)
+		k.Finish(A, A, L[0])
 		for d, v := range exact {
 			if math.Abs(v/sum-float64(A[d])) > 1e-5 {
 				t.Fatalf("out[%d] = %v, in float64 %v", d, A[d], v/sum)

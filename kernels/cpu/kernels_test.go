@@ -81,11 +81,11 @@ func TestAllocations(t *testing.T) {
 					last[i] = 200
 				}
 				k.AttendChunk(&c, x, m, first[:], last[:], scratch, ms[:], ls[:], y)
-				var M, L float32
-				var A [dim]float32
-				k.MergeChunk(&M, &L, A[:], ms[0], ls[0], y)
-				k.MergeChunk(&M, &L, A[:], ms[1], ls[1], y[dim:])
-				k.Finish(A[:], A[:], L)
+				var M, L [2]float32
+				var A [2 * dim]float32
+				k.MergeChunks(M[:], L[:], A[:], ms[:], ls[:], y, 2, dim)
+				k.MergeChunks(M[:], L[:], A[:], ms[2:], ls[2:], y[2*dim:], 2, dim)
+				k.Finish(A[:], A[:], L[0])
 			},
 		} {
 			if n := testing.AllocsPerRun(10, f); n != 0 {

@@ -303,32 +303,32 @@ func linearFloatAVX2(t graph.DType, m int, y *float32, yStride uintptr, x *byte,
 }
 
 // scoresAVX512 calls the kernel for KV of type t and n queries.
-func scoresAVX512(t graph.DType, n int, p, q *float32, dim uintptr, k **byte, blocks uintptr) {
+func scoresAVX512(t graph.DType, n int, p, q *float32, dim uintptr, k, ahead **byte, blocks uintptr) {
 	switch int(t)<<4 | n {
 	case int(graph.F32)<<4 | 1:
-		scoresF32Q1AVX512(p, q, dim, k, blocks)
+		scoresF32Q1AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 2:
-		scoresF32Q2AVX512(p, q, dim, k, blocks)
+		scoresF32Q2AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 3:
-		scoresF32Q3AVX512(p, q, dim, k, blocks)
+		scoresF32Q3AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 4:
-		scoresF32Q4AVX512(p, q, dim, k, blocks)
+		scoresF32Q4AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 5:
-		scoresF32Q5AVX512(p, q, dim, k, blocks)
+		scoresF32Q5AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 6:
-		scoresF32Q6AVX512(p, q, dim, k, blocks)
+		scoresF32Q6AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 1:
-		scoresF16Q1AVX512(p, q, dim, k, blocks)
+		scoresF16Q1AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 2:
-		scoresF16Q2AVX512(p, q, dim, k, blocks)
+		scoresF16Q2AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 3:
-		scoresF16Q3AVX512(p, q, dim, k, blocks)
+		scoresF16Q3AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 4:
-		scoresF16Q4AVX512(p, q, dim, k, blocks)
+		scoresF16Q4AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 5:
-		scoresF16Q5AVX512(p, q, dim, k, blocks)
+		scoresF16Q5AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 6:
-		scoresF16Q6AVX512(p, q, dim, k, blocks)
+		scoresF16Q6AVX512(p, q, dim, k, ahead, blocks)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}
@@ -336,100 +336,100 @@ func scoresAVX512(t graph.DType, n int, p, q *float32, dim uintptr, k **byte, bl
 
 // valuesAVX512 calls the kernel for KV of type t, n queries and d vectors of
 // the head's dimension.
-func valuesAVX512(t graph.DType, n, d int, acc *float32, stride uintptr, p *float32, v **byte, offset, rowBytes, from, to uintptr) {
+func valuesAVX512(t graph.DType, n, d int, acc *float32, stride uintptr, p *float32, v, ahead **byte, offset, rowBytes, from, to uintptr) {
 	switch int(t)<<8 | n<<4 | d {
 	case int(graph.F32)<<8 | 1<<4 | 4:
-		valuesF32Q1D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q1D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 2<<4 | 4:
-		valuesF32Q2D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q2D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 3<<4 | 4:
-		valuesF32Q3D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q3D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 4<<4 | 4:
-		valuesF32Q4D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q4D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 5<<4 | 4:
-		valuesF32Q5D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q5D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 6<<4 | 4:
-		valuesF32Q6D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q6D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 1<<4 | 2:
-		valuesF32Q1D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q1D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 2<<4 | 2:
-		valuesF32Q2D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q2D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 3<<4 | 2:
-		valuesF32Q3D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q3D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 4<<4 | 2:
-		valuesF32Q4D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q4D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 5<<4 | 2:
-		valuesF32Q5D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q5D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 6<<4 | 2:
-		valuesF32Q6D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q6D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 1<<4 | 1:
-		valuesF32Q1D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q1D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 2<<4 | 1:
-		valuesF32Q2D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q2D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 3<<4 | 1:
-		valuesF32Q3D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q3D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 4<<4 | 1:
-		valuesF32Q4D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q4D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 5<<4 | 1:
-		valuesF32Q5D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q5D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 6<<4 | 1:
-		valuesF32Q6D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q6D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 1<<4 | 4:
-		valuesF16Q1D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q1D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 2<<4 | 4:
-		valuesF16Q2D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q2D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 4:
-		valuesF16Q3D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q3D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 4<<4 | 4:
-		valuesF16Q4D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q4D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 5<<4 | 4:
-		valuesF16Q5D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q5D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 6<<4 | 4:
-		valuesF16Q6D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q6D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 1<<4 | 2:
-		valuesF16Q1D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q1D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 2<<4 | 2:
-		valuesF16Q2D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q2D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 2:
-		valuesF16Q3D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q3D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 4<<4 | 2:
-		valuesF16Q4D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q4D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 5<<4 | 2:
-		valuesF16Q5D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q5D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 6<<4 | 2:
-		valuesF16Q6D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q6D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 1<<4 | 1:
-		valuesF16Q1D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q1D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 2<<4 | 1:
-		valuesF16Q2D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q2D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 1:
-		valuesF16Q3D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q3D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 4<<4 | 1:
-		valuesF16Q4D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q4D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 5<<4 | 1:
-		valuesF16Q5D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q5D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 6<<4 | 1:
-		valuesF16Q6D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q6D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}
 }
 
 // scoresAVX2 calls the kernel for KV of type t and n queries.
-func scoresAVX2(t graph.DType, n int, p, q *float32, dim uintptr, k **byte, blocks uintptr) {
+func scoresAVX2(t graph.DType, n int, p, q *float32, dim uintptr, k, ahead **byte, blocks uintptr) {
 	switch int(t)<<4 | n {
 	case int(graph.F32)<<4 | 1:
-		scoresF32Q1AVX2(p, q, dim, k, blocks)
+		scoresF32Q1AVX2(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 2:
-		scoresF32Q2AVX2(p, q, dim, k, blocks)
+		scoresF32Q2AVX2(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 3:
-		scoresF32Q3AVX2(p, q, dim, k, blocks)
+		scoresF32Q3AVX2(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 1:
-		scoresF16Q1AVX2(p, q, dim, k, blocks)
+		scoresF16Q1AVX2(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 2:
-		scoresF16Q2AVX2(p, q, dim, k, blocks)
+		scoresF16Q2AVX2(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 3:
-		scoresF16Q3AVX2(p, q, dim, k, blocks)
+		scoresF16Q3AVX2(p, q, dim, k, ahead, blocks)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}
@@ -437,32 +437,32 @@ func scoresAVX2(t graph.DType, n int, p, q *float32, dim uintptr, k **byte, bloc
 
 // valuesAVX2 calls the kernel for KV of type t, n queries and d vectors of
 // the head's dimension.
-func valuesAVX2(t graph.DType, n, d int, acc *float32, stride uintptr, p *float32, v **byte, offset, rowBytes, from, to uintptr) {
+func valuesAVX2(t graph.DType, n, d int, acc *float32, stride uintptr, p *float32, v, ahead **byte, offset, rowBytes, from, to uintptr) {
 	switch int(t)<<8 | n<<4 | d {
 	case int(graph.F32)<<8 | 1<<4 | 4:
-		valuesF32Q1D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q1D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 2<<4 | 4:
-		valuesF32Q2D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q2D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 3<<4 | 4:
-		valuesF32Q3D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q3D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 1<<4 | 2:
-		valuesF32Q1D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q1D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 2<<4 | 2:
-		valuesF32Q2D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q2D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 3<<4 | 2:
-		valuesF32Q3D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q3D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 1<<4 | 4:
-		valuesF16Q1D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q1D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 2<<4 | 4:
-		valuesF16Q2D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q2D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 4:
-		valuesF16Q3D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q3D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 1<<4 | 2:
-		valuesF16Q1D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q1D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 2<<4 | 2:
-		valuesF16Q2D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q2D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 2:
-		valuesF16Q3D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q3D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}
