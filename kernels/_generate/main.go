@@ -41,7 +41,9 @@ func main() {
 		generate func(a asm)
 	}{
 		{"linear_avx512", linearAVX512},
+		{"linear_avx512bw", linearAVX512BW},
 		{"linear_avx2", linearAVX2},
+		{"linear_avx2vnni", linearAVX2VNNI},
 		{"quantize", quantize},
 		{"vector", vector},
 		{"attention_avx512", attentionAVX512},

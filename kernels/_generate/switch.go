@@ -18,38 +18,41 @@ func switches() []byte {
 	line("package cpu")
 	line("")
 	line(`import "github.com/holdfast-run/holdfast/graph"`)
-	for _, tier := range []struct {
-		name, params, args, floatParams, floatArgs string
-		m                                          int
+	var quantised []string
+	for _, k := range kinds {
+		quantised = append(quantised, k.name)
+	}
+	const (
+		tile, tileArgs   = "tile, w *byte, blocks, groups uintptr", "tile, w, blocks, groups"
+		part, partArgs   = "q, d *byte, tokens uintptr, w *byte, blocks, groups uintptr", "q, d, tokens, w, blocks, groups"
+		float, floatArgs = "x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr", "x, tokens, w, groupStride, k, groups"
+	)
+	for _, f := range []struct {
+		name, tier, params, args string
+		types                    []string
+		m                        int
 	}{
-		{"AVX512", "tile, w *byte, blocks, groups uintptr", "tile, w, blocks, groups",
-			"x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr", "x, tokens, w, groupStride, k, groups", maxTile},
-		{"AVX2", "q, d *byte, tokens uintptr, w *byte, blocks, groups uintptr", "q, d, tokens, w, blocks, groups",
-			"x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr", "x, tokens, w, groupStride, k, groups", tileAVX2},
+		{"linearQuant", "AVX512", tile, tileArgs, quantised, maxTile},
+		{"linearQuant", dotsAVX512BW.tier, part, partArgs, quantised, tilePart},
+		{"linearQuant", dotsAVX2VNNI.tier, part, partArgs, quantised, tilePart},
+		{"linearQuant", dotsAVX2.tier, part, partArgs, quantised, tilePart},
+		{"linearFloat", "AVX512", float, floatArgs, floats, maxTile},
+		{"linearFloat", "AVX2", float, floatArgs, floats, tilePart},
 	} {
-		var quantised []string
-		for _, k := range kinds {
-			quantised = append(quantised, k.name)
-		}
-		for _, f := range []struct {
-			name, params, args string
-			types              []string
-		}{{"linearQuant", tier.params, tier.args, quantised}, {"linearFloat", tier.floatParams, tier.floatArgs, floats}} {
-			line("")
-			line("// %s%s calls the kernel for weights of type t and m tokens.", f.name, tier.name)
-			line("func %s%s(t graph.DType, m int, y *float32, yStride uintptr, %s) {", f.name, tier.name, f.params)
-			line("switch int(t)<<4 | m {")
-			for _, t := range f.types {
-				for m := 1; m <= tier.m; m++ {
-					line("case int(graph.%s)<<4 | %d:", t, m)
-					line("%s(y, yStride, %s)", linearName(t, m, tier.name), f.args)
-				}
+		line("")
+		line("// %s%s calls the kernel for weights of type t and m tokens.", f.name, f.tier)
+		line("func %s%s(t graph.DType, m int, y *float32, yStride uintptr, %s) {", f.name, f.tier, f.params)
+		line("switch int(t)<<4 | m {")
+		for _, t := range f.types {
+			for m := 1; m <= f.m; m++ {
+				line("case int(graph.%s)<<4 | %d:", t, m)
+				line("%s(y, yStride, %s)", linearName(t, m, f.tier), f.args)
 			}
-			line("default:")
-			line(`panic("BUG: cpu: no linear kernel for " + t.String())`)
-			line("}")
-			line("}")
 		}
+		line("default:")
+		line(`panic("BUG: cpu: no linear kernel for " + t.String())`)
+		line("}")
+		line("}")
 	}
 	for _, d := range []attention{attention512, attention2} {
 		line("")

@@ -9,9 +9,9 @@ func (k *Kernels) attendChunk(c *Chunk, q []float32, n int, first, last []int32,
 		genericAttendChunk(c, q, n, first, last, scratch, m, l, acc)
 		return
 	}
-	most := 6
-	if k.Tier == AVX2 {
-		most = 3
+	most := 3
+	if k.wide() {
+		most = 6
 	}
 	// Parts of equal size share more loads than full ones and a small rest.
 	for parts := (n + most - 1) / most; n > 0; parts-- {
@@ -63,7 +63,7 @@ func (k *Kernels) scores(c *Chunk, q []float32, n int, from, to int32, p []float
 		}
 		if run > 0 {
 			blocks, ahead := bases(&c.K, b), bases(&c.V, b)
-			if k.Tier == AVX512 {
+			if k.wide() {
 				scoresAVX512(c.Type, n, &p[b*BlockSlots], &q[0], uintptr(c.Dim), blocks, ahead, uintptr(run))
 			} else {
 				scoresAVX2(c.Type, n, &p[b*BlockSlots], &q[0], uintptr(c.Dim), blocks, ahead, uintptr(run))
@@ -76,7 +76,7 @@ func (k *Kernels) scores(c *Chunk, q []float32, n int, from, to int32, p []float
 // weights turns n rows of scores into weights; whole says that all see all slots.
 func (k *Kernels) weights(n int, first, last []int32, whole bool, p, m, l []float32) {
 	switch {
-	case whole && k.Tier == AVX512:
+	case whole && k.wide():
 		weightsWholeAVX512(&p[0], uintptr(n), &m[0], &l[0])
 		return
 	case whole:
@@ -87,7 +87,7 @@ func (k *Kernels) weights(n int, first, last []int32, whole bool, p, m, l []floa
 		switch {
 		case first[i] >= last[i]:
 			m[i], l[i] = negativeInfinity, 0
-		case k.Tier == AVX512:
+		case k.wide():
 			weightsAVX512(&p[i*ChunkSlots], uintptr(first[i]), uintptr(last[i]), &m[i], &l[i])
 		default:
 			weightsAVX2(&p[i*ChunkSlots], uintptr(first[i]), uintptr(last[i]), &m[i], &l[i])
@@ -103,9 +103,9 @@ func (k *Kernels) values(c *Chunk, p []float32, i, n int, from, to int32, acc []
 	}
 	blocks, ahead, weights := bases(&c.V, 0), bases(&c.Next, 0), &p[i*ChunkSlots]
 	row := uintptr(c.Type.RowBytes(c.Dim))
-	lanes := 16
-	if k.Tier == AVX2 {
-		lanes = 8
+	lanes := 8
+	if k.wide() {
+		lanes = 16
 	}
 	for at := 0; at < c.Dim; {
 		d := 4
@@ -113,7 +113,7 @@ func (k *Kernels) values(c *Chunk, p []float32, i, n int, from, to int32, acc []
 			d /= 2
 		}
 		to0, offset := &acc[i*c.Dim+at], uintptr(c.Type.RowBytes(at))
-		if k.Tier == AVX512 {
+		if k.wide() {
 			valuesAVX512(c.Type, n, d, to0, uintptr(4*c.Dim), weights, blocks, ahead, offset, row, uintptr(from), uintptr(to))
 		} else {
 			valuesAVX2(c.Type, n, d, to0, uintptr(4*c.Dim), weights, blocks, ahead, offset, row, uintptr(from), uintptr(to))

@@ -33,12 +33,16 @@ const (
 	Generic Tier = iota
 	// AVX2 needs AVX2, FMA and F16C.
 	AVX2
-	// AVX512 needs AVX-512 F, BW, VL, DQ and VNNI, beside all that AVX2 needs.
+	// AVX2VNNI needs AVX-VNNI beside that: dot products of bytes.
+	AVX2VNNI
+	// AVX512BW needs AVX-512 F, BW, VL and DQ, beside all that AVX2 needs.
+	AVX512BW
+	// AVX512 needs AVX-512 VNNI, beside all that AVX512BW needs.
 	AVX512
 	numTiers
 )
 
-var tierNames = [numTiers]string{Generic: "generic", AVX2: "avx2", AVX512: "avx512"}
+var tierNames = [numTiers]string{Generic: "generic", AVX2: "avx2", AVX2VNNI: "avx2vnni", AVX512BW: "avx512bw", AVX512: "avx512"}
 
 // String returns the name that TierVariable takes.
 func (t Tier) String() string {
@@ -78,8 +82,8 @@ func For(t Tier) (*Kernels, error) {
 }
 
 // Select returns the kernels of the best tier, or of the tier that the
-// environment variable HOLDFAST_CPU_TIER names: generic, avx2 or avx512. An
-// unknown name or a tier that this machine lacks is an error.
+// environment variable HOLDFAST_CPU_TIER names: generic, avx2, avx2vnni, avx512bw
+// or avx512. An unknown name or a tier that this machine lacks is an error.
 func Select() (*Kernels, error) {
 	name, ok := os.LookupEnv(TierVariable)
 	if !ok || name == "" {

@@ -13,23 +13,31 @@ import "golang.org/x/sys/cpu"
 func available(t Tier) bool {
 	x := &cpu.X86
 	avx2 := x.HasAVX2 && x.HasFMA && x.HasF16C
+	avx512 := avx2 && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ
 	switch t {
 	case AVX512:
-		return avx2 && x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512DQ && x.HasAVX512VNNI
+		return avx512 && x.HasAVX512VNNI
+	case AVX512BW:
+		return avx512
+	case AVX2VNNI:
+		return avx2 && x.HasAVXVNNI
 	case AVX2:
 		return avx2
 	}
 	return true
 }
 
+// wide reports whether vectors have 512 bits.
+func (k *Kernels) wide() bool { return k.Tier >= AVX512BW }
+
 // At most this many values are worked on by one assembly call, so that a call
 // takes well under 200 µs.
 const (
 	maxElements = 1 << 16
-	// Blocks of 32 k x 16 rows x a tile: some 25 ns each with AVX-512, and with AVX2
-	// 60 for half a tile.
+	// Blocks of 32 k x 16 rows x a tile: some 25 ns each with AVX-512 VNNI, and with
+	// the tiers that take half a tile up to 60.
 	maxBlocksAVX512 = 2048
-	maxBlocksAVX2   = 768
+	maxBlocksDots   = 768
 	maxSteps        = 1 << 14 // of 16 rows x 1 k x a tile, of float weights
 )
 
@@ -43,7 +51,7 @@ func (k *Kernels) quantize(tile []byte, x []float32, stride, kdim, m int) {
 			n := uintptr(min(maxElements/blockK, kdim/blockK-b))
 			p := tile[b*tileBlockBytes*m:]
 			q, d, in := &p[t*blockK], &p[m*blockK+4*t], &x[t*stride+b*blockK]
-			if k.Tier == AVX512 {
+			if k.wide() {
 				quantizeAVX512(q, d, in, n, uintptr(m))
 			} else {
 				quantizeAVX2(q, d, in, n, uintptr(m))
@@ -68,28 +76,44 @@ func (k *Kernels) linear(y []float32, stride int, tile []byte, m int, w *Matrix,
 		return
 	}
 	groupBytes, blocks := f.groupBytes(w.K), w.K/blockK
-	most, part := maxBlocksAVX512, MaxTile
-	if k.Tier == AVX2 {
-		most, part = maxBlocksAVX2, 4
+	most, part := maxBlocksDots, MaxTile
+	switch {
+	case f.element > 0:
+		most, blocks = maxSteps, w.K
+		if !k.wide() {
+			part = 4
+		}
+	case k.Tier == AVX512:
+		most = maxBlocksAVX512
+	default:
+		part = 4
 	}
 	step := max(1, most/max(1, blocks))
-	if f.element > 0 {
-		step = max(1, maxSteps/w.K)
-	}
 	yStride, groupStride := uintptr(4*stride), uintptr(groupBytes)
 	for g := g0; g < g1; g += step {
 		n, data := uintptr(min(step, g1-g)), &w.Data[g*groupBytes]
 		for t := 0; t < m; t += part {
 			to, tokens := &y[t*stride+g*GroupRows], min(part, m-t)
-			switch {
-			case f.element > 0 && k.Tier == AVX512:
-				linearFloatAVX512(w.Type, tokens, to, yStride, &tile[0], uintptr(m), data, groupStride, uintptr(w.K), n)
-			case f.element > 0:
-				linearFloatAVX2(w.Type, tokens, to, yStride, &tile[4*t], uintptr(m), data, groupStride, uintptr(w.K), n)
-			case k.Tier == AVX512:
+			if f.element > 0 {
+				if k.wide() {
+					linearFloatAVX512(w.Type, tokens, to, yStride, &tile[0], uintptr(m), data, groupStride, uintptr(blocks), n)
+				} else {
+					linearFloatAVX2(w.Type, tokens, to, yStride, &tile[4*t], uintptr(m), data, groupStride, uintptr(blocks), n)
+				}
+				continue
+			}
+			if k.Tier == AVX512 {
 				linearQuantAVX512(w.Type, tokens, to, yStride, &tile[0], data, uintptr(blocks), n)
+				continue
+			}
+			q, d := &tile[blockK*t], &tile[blockK*m+4*t]
+			switch k.Tier {
+			case AVX512BW:
+				linearQuantAVX512BW(w.Type, tokens, to, yStride, q, d, uintptr(m), data, uintptr(blocks), n)
+			case AVX2VNNI:
+				linearQuantAVX2VNNI(w.Type, tokens, to, yStride, q, d, uintptr(m), data, uintptr(blocks), n)
 			default:
-				linearQuantAVX2(w.Type, tokens, to, yStride, &tile[blockK*t], &tile[blockK*m+4*t], uintptr(m), data, uintptr(blocks), n)
+				linearQuantAVX2(w.Type, tokens, to, yStride, q, d, uintptr(m), data, uintptr(blocks), n)
 			}
 		}
 	}
@@ -124,7 +148,7 @@ func (k *Kernels) siluMul(dst, gate, up []float32) {
 	whole := k.vectorised(len(dst), 16)
 	for i := 0; i < whole; i += maxElements {
 		n := uintptr(min(maxElements, whole-i))
-		if k.Tier == AVX512 {
+		if k.wide() {
 			siluMulAVX512(&dst[i], &gate[i], &up[i], n)
 		} else {
 			siluMulAVX2(&dst[i], &gate[i], &up[i], n)

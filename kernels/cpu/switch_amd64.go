@@ -142,57 +142,145 @@ func linearQuantAVX512(t graph.DType, m int, y *float32, yStride uintptr, tile, 
 	}
 }
 
-// linearFloatAVX512 calls the kernel for weights of type t and m tokens.
-func linearFloatAVX512(t graph.DType, m int, y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr) {
+// linearQuantAVX512BW calls the kernel for weights of type t and m tokens.
+func linearQuantAVX512BW(t graph.DType, m int, y *float32, yStride uintptr, q, d *byte, tokens uintptr, w *byte, blocks, groups uintptr) {
 	switch int(t)<<4 | m {
-	case int(graph.F32)<<4 | 1:
-		linearF32M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 2:
-		linearF32M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 3:
-		linearF32M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 4:
-		linearF32M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 5:
-		linearF32M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 6:
-		linearF32M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 7:
-		linearF32M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 8:
-		linearF32M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 1:
-		linearF16M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 2:
-		linearF16M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 3:
-		linearF16M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 4:
-		linearF16M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 5:
-		linearF16M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 6:
-		linearF16M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 7:
-		linearF16M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 8:
-		linearF16M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 1:
-		linearBF16M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 2:
-		linearBF16M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 3:
-		linearBF16M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 4:
-		linearBF16M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 5:
-		linearBF16M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 6:
-		linearBF16M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 7:
-		linearBF16M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 8:
-		linearBF16M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.Q4_0)<<4 | 1:
+		linearQ4_0M1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 2:
+		linearQ4_0M2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 3:
+		linearQ4_0M3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 4:
+		linearQ4_0M4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 1:
+		linearQ4_1M1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 2:
+		linearQ4_1M2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 3:
+		linearQ4_1M3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 4:
+		linearQ4_1M4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 1:
+		linearQ4_KM1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 2:
+		linearQ4_KM2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 3:
+		linearQ4_KM3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 4:
+		linearQ4_KM4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 1:
+		linearQ5_0M1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 2:
+		linearQ5_0M2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 3:
+		linearQ5_0M3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 4:
+		linearQ5_0M4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 1:
+		linearQ5_1M1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 2:
+		linearQ5_1M2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 3:
+		linearQ5_1M3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 4:
+		linearQ5_1M4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 1:
+		linearQ5_KM1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 2:
+		linearQ5_KM2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 3:
+		linearQ5_KM3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 4:
+		linearQ5_KM4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 1:
+		linearQ6_KM1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 2:
+		linearQ6_KM2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 3:
+		linearQ6_KM3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 4:
+		linearQ6_KM4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 1:
+		linearQ8_0M1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 2:
+		linearQ8_0M2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 3:
+		linearQ8_0M3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 4:
+		linearQ8_0M4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	default:
+		panic("BUG: cpu: no linear kernel for " + t.String())
+	}
+}
+
+// linearQuantAVX2VNNI calls the kernel for weights of type t and m tokens.
+func linearQuantAVX2VNNI(t graph.DType, m int, y *float32, yStride uintptr, q, d *byte, tokens uintptr, w *byte, blocks, groups uintptr) {
+	switch int(t)<<4 | m {
+	case int(graph.Q4_0)<<4 | 1:
+		linearQ4_0M1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 2:
+		linearQ4_0M2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 3:
+		linearQ4_0M3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 4:
+		linearQ4_0M4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 1:
+		linearQ4_1M1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 2:
+		linearQ4_1M2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 3:
+		linearQ4_1M3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 4:
+		linearQ4_1M4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 1:
+		linearQ4_KM1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 2:
+		linearQ4_KM2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 3:
+		linearQ4_KM3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 4:
+		linearQ4_KM4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 1:
+		linearQ5_0M1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 2:
+		linearQ5_0M2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 3:
+		linearQ5_0M3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 4:
+		linearQ5_0M4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 1:
+		linearQ5_1M1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 2:
+		linearQ5_1M2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 3:
+		linearQ5_1M3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 4:
+		linearQ5_1M4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 1:
+		linearQ5_KM1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 2:
+		linearQ5_KM2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 3:
+		linearQ5_KM3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 4:
+		linearQ5_KM4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 1:
+		linearQ6_KM1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 2:
+		linearQ6_KM2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 3:
+		linearQ6_KM3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 4:
+		linearQ6_KM4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 1:
+		linearQ8_0M1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 2:
+		linearQ8_0M2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 3:
+		linearQ8_0M3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 4:
+		linearQ8_0M4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
 	default:
 		panic("BUG: cpu: no linear kernel for " + t.String())
 	}
@@ -265,6 +353,62 @@ func linearQuantAVX2(t graph.DType, m int, y *float32, yStride uintptr, q, d *by
 		linearQ8_0M3AVX2(y, yStride, q, d, tokens, w, blocks, groups)
 	case int(graph.Q8_0)<<4 | 4:
 		linearQ8_0M4AVX2(y, yStride, q, d, tokens, w, blocks, groups)
+	default:
+		panic("BUG: cpu: no linear kernel for " + t.String())
+	}
+}
+
+// linearFloatAVX512 calls the kernel for weights of type t and m tokens.
+func linearFloatAVX512(t graph.DType, m int, y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr) {
+	switch int(t)<<4 | m {
+	case int(graph.F32)<<4 | 1:
+		linearF32M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 2:
+		linearF32M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 3:
+		linearF32M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 4:
+		linearF32M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 5:
+		linearF32M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 6:
+		linearF32M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 7:
+		linearF32M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 8:
+		linearF32M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 1:
+		linearF16M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 2:
+		linearF16M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 3:
+		linearF16M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 4:
+		linearF16M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 5:
+		linearF16M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 6:
+		linearF16M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 7:
+		linearF16M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 8:
+		linearF16M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 1:
+		linearBF16M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 2:
+		linearBF16M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 3:
+		linearBF16M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 4:
+		linearBF16M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 5:
+		linearBF16M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 6:
+		linearBF16M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 7:
+		linearBF16M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 8:
+		linearBF16M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
 	default:
 		panic("BUG: cpu: no linear kernel for " + t.String())
 	}
