@@ -24,8 +24,11 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// constraint is the build constraint of all generated files.
-const constraint = "amd64,!noasm"
+// The build constraints of the generated files.
+const (
+	constraint      = "amd64,!noasm"
+	constraintARM64 = "arm64,!noasm"
+)
 
 var config = printer.Config{Argv: []string{"go", "run", ".", "-out", "../cpu"}, Pkg: "cpu"}
 
@@ -70,11 +73,29 @@ func main() {
 			write(filepath.Join(*out, f.name+p.suffix), text)
 		}
 	}
-	text, err := format.Source(switches())
+	for _, f := range []struct {
+		name     string
+		generate func(n *neon)
+	}{
+		{"linear_sdot", (*neon).linear},
+		{"vector_neon", (*neon).vector},
+		{"attention_neon", (*neon).attention},
+	} {
+		n := newNEON()
+		f.generate(n)
+		write(filepath.Join(*out, f.name+"_arm64.s"), []byte(n.asm.String()))
+		writeGo(filepath.Join(*out, f.name+"_arm64.go"), []byte(n.stubs.String()))
+	}
+	writeGo(filepath.Join(*out, "switch_amd64.go"), switchesAMD64())
+	writeGo(filepath.Join(*out, "switch_arm64.go"), switchesARM64())
+}
+
+func writeGo(path string, text []byte) {
+	text, err := format.Source(text)
 	if err != nil {
 		log.Fatal(err)
 	}
-	write(filepath.Join(*out, "switch_amd64.go"), text)
+	write(path, text)
 }
 
 func write(path string, text []byte) {

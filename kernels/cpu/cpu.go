@@ -2,8 +2,9 @@
 // (docs/NUMERICS.md): quantisation of activations, linear layers over packed
 // weights, norms, activations, RoPE and attention over blocks of 32 slots.
 //
-// Every kernel exists in generic Go and, on amd64, in generated assembly for
-// AVX2 and AVX-512. All tiers give the same bits on every input, except that
+// Every kernel exists in generic Go and in generated assembly: on amd64 for AVX2
+// and AVX-512, both with and without dot products of bytes, on arm64 for NEON with
+// them. All tiers give the same bits on every input, except that
 // the payload of a NaN is not defined. The generic code is written from the
 // class's rules and is the reference that tests compare the others with.
 //
@@ -39,10 +40,12 @@ const (
 	AVX512BW
 	// AVX512 needs AVX-512 VNNI, beside all that AVX512BW needs.
 	AVX512
+	// SDOT is NEON with dot products of bytes, of arm64.
+	SDOT
 	numTiers
 )
 
-var tierNames = [numTiers]string{Generic: "generic", AVX2: "avx2", AVX2VNNI: "avx2vnni", AVX512BW: "avx512bw", AVX512: "avx512"}
+var tierNames = [numTiers]string{Generic: "generic", AVX2: "avx2", AVX2VNNI: "avx2vnni", AVX512BW: "avx512bw", AVX512: "avx512", SDOT: "sdot"}
 
 // String returns the name that TierVariable takes.
 func (t Tier) String() string {
@@ -83,7 +86,8 @@ func For(t Tier) (*Kernels, error) {
 
 // Select returns the kernels of the best tier, or of the tier that the
 // environment variable HOLDFAST_CPU_TIER names: generic, avx2, avx2vnni, avx512bw
-// or avx512. An unknown name or a tier that this machine lacks is an error.
+// and avx512, or sdot. An unknown name or a tier that this machine lacks is an
+// error.
 func Select() (*Kernels, error) {
 	name, ok := os.LookupEnv(TierVariable)
 	if !ok || name == "" {

@@ -1,4 +1,4 @@
-//go:build amd64 && !noasm
+//go:build (amd64 || arm64) && !noasm
 
 package cpu
 
@@ -9,10 +9,7 @@ func (k *Kernels) attendChunk(c *Chunk, q []float32, n int, first, last []int32,
 		genericAttendChunk(c, q, n, first, last, scratch, m, l, acc)
 		return
 	}
-	most := 3
-	if k.wide() {
-		most = 6
-	}
+	most, _ := k.attendSizes()
 	// Parts of equal size share more loads than full ones and a small rest.
 	for parts := (n + most - 1) / most; n > 0; parts-- {
 		part := (n + parts - 1) / parts
@@ -62,12 +59,7 @@ func (k *Kernels) scores(c *Chunk, q []float32, n int, from, to int32, p []float
 			run++
 		}
 		if run > 0 {
-			blocks, ahead := bases(&c.K, b), bases(&c.V, b)
-			if k.wide() {
-				scoresAVX512(c.Type, n, &p[b*BlockSlots], &q[0], uintptr(c.Dim), blocks, ahead, uintptr(run))
-			} else {
-				scoresAVX2(c.Type, n, &p[b*BlockSlots], &q[0], uintptr(c.Dim), blocks, ahead, uintptr(run))
-			}
+			k.scoresAsm(c.Type, n, &p[b*BlockSlots], &q[0], uintptr(c.Dim), bases(&c.K, b), bases(&c.V, b), uintptr(run))
 		}
 		b += run + 1
 	}
@@ -75,23 +67,15 @@ func (k *Kernels) scores(c *Chunk, q []float32, n int, from, to int32, p []float
 
 // weights turns n rows of scores into weights; whole says that all see all slots.
 func (k *Kernels) weights(n int, first, last []int32, whole bool, p, m, l []float32) {
-	switch {
-	case whole && k.wide():
-		weightsWholeAVX512(&p[0], uintptr(n), &m[0], &l[0])
-		return
-	case whole:
-		weightsWholeAVX2(&p[0], uintptr(n), &m[0], &l[0])
+	if whole && k.weightsWhole(n, p, m, l) {
 		return
 	}
 	for i := range n {
-		switch {
-		case first[i] >= last[i]:
+		if first[i] >= last[i] {
 			m[i], l[i] = negativeInfinity, 0
-		case k.wide():
-			weightsAVX512(&p[i*ChunkSlots], uintptr(first[i]), uintptr(last[i]), &m[i], &l[i])
-		default:
-			weightsAVX2(&p[i*ChunkSlots], uintptr(first[i]), uintptr(last[i]), &m[i], &l[i])
+			continue
 		}
+		k.weightsAsm(&p[i*ChunkSlots], uintptr(first[i]), uintptr(last[i]), &m[i], &l[i])
 	}
 }
 
@@ -103,22 +87,14 @@ func (k *Kernels) values(c *Chunk, p []float32, i, n int, from, to int32, acc []
 	}
 	blocks, ahead, weights := bases(&c.V, 0), bases(&c.Next, 0), &p[i*ChunkSlots]
 	row := uintptr(c.Type.RowBytes(c.Dim))
-	lanes := 8
-	if k.wide() {
-		lanes = 16
-	}
+	_, most := k.attendSizes() // dimensions at a time
 	for at := 0; at < c.Dim; {
-		d := 4
-		for at+d*lanes > c.Dim {
+		d := most
+		for at+d > c.Dim {
 			d /= 2
 		}
-		to0, offset := &acc[i*c.Dim+at], uintptr(c.Type.RowBytes(at))
-		if k.wide() {
-			valuesAVX512(c.Type, n, d, to0, uintptr(4*c.Dim), weights, blocks, ahead, offset, row, uintptr(from), uintptr(to))
-		} else {
-			valuesAVX2(c.Type, n, d, to0, uintptr(4*c.Dim), weights, blocks, ahead, offset, row, uintptr(from), uintptr(to))
-		}
-		at += d * lanes
+		k.valuesAsm(c.Type, n, d, &acc[i*c.Dim+at], uintptr(4*c.Dim), weights, blocks, ahead, uintptr(c.Type.RowBytes(at)), row, uintptr(from), uintptr(to))
+		at += d
 	}
 }
 
