@@ -24,11 +24,11 @@ func available(t Tier) bool {
 	case AVX2:
 		return avx2
 	}
-	return true
+	return t == Generic
 }
 
 // wide reports whether vectors have 512 bits.
-func (k *Kernels) wide() bool { return k.Tier >= AVX512BW }
+func (k *Kernels) wide() bool { return k.Tier == AVX512BW || k.Tier == AVX512 }
 
 // At most this many values are worked on by one assembly call, so that a call
 // takes well under 200 µs.

@@ -16,6 +16,11 @@ func TestSelect(t *testing.T) {
 	if len(ts) == 0 || ts[0] != Generic {
 		t.Fatalf("Tiers() = %v", ts)
 	}
+	for _, tier := range ts {
+		if arm := tier == SDOT; tier != Generic && arm != (runtime.GOARCH == "arm64") {
+			t.Errorf("a tier of another architecture is available: %v", ts)
+		}
+	}
 	t.Setenv(TierVariable, "")
 	if k, err := Select(); err != nil || k.Tier != ts[len(ts)-1] {
 		t.Errorf("Select() = %v, %v; want %v", k, err, ts[len(ts)-1])
