@@ -8,7 +8,7 @@ FLAGS  ?=
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve roofline test-arm64 lint generate generate-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,13 @@ bench-peers: build $(MODEL) ## build llama.cpp, run it and us in turns, write be
 bench-peers-serve: build $(MODEL) ## the same load on llama-server and us in turns, write bench/results
 	sh bench/peers/build.sh --all
 	$(PYTHON) bench/peers/serve.py --model $(MODEL)
+
+roofline: ## draw the CPU kernels against this machine's roofs into bench/results
+	$(GO) test -run '^$$' -bench Roofline -benchtime 1x ./kernels/cpu -roofline $(CURDIR)/bench/results/roofline.svg
+
+test-arm64: ## the kernels of arm64 and a hash of logits, under qemu-aarch64 (Debian: qemu-user)
+	GOARCH=arm64 $(GO) test -exec "qemu-aarch64 -cpu max" -timeout 30m ./kernels/cpu
+	GOARCH=arm64 $(GO) test -exec "qemu-aarch64 -cpu max" -run LogitsHash ./device/cpu
 
 lint: ## formatting, vet, import arrows
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -78,6 +78,7 @@ func main() {
 		generate func(n *neon)
 	}{
 		{"linear_sdot", (*neon).linear},
+		{"linear_i8mm", (*neon).linearMatrix},
 		{"vector_neon", (*neon).vector},
 		{"attention_neon", (*neon).attention},
 	} {

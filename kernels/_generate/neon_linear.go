@@ -1,18 +1,30 @@
 package main
 
-// linearSDOT emits the kernels of quantised and float weights for arm64. A row
-// group is two halves of 8 rows, each a pass over K where their accumulators do
-// not fit together, as with AVX2. Quants of 4 to 6 bits are as good signed as
-// unsigned; those of 8 bits are made signed, and then need no offset.
+// linear emits the kernels of quantised and float weights for arm64. A row group
+// is two halves of 8 rows, each a pass over K where their accumulators do not fit
+// together, as with AVX2. Quants of 4 to 6 bits are as good signed as unsigned;
+// those of 8 bits are made signed, and then need no offset.
 func (n *neon) linear() {
 	for _, k := range kinds {
 		for m := 1; m <= tilePart; m++ {
-			n.linearQuant(k, m)
+			n.linearQuant(k, m, "SDOT")
 		}
 	}
 	for _, t := range floats {
 		for m := 1; m <= tilePart; m++ {
 			n.linearFloat(t, m)
+		}
+	}
+}
+
+// matrixTokens are the numbers of tokens of the kernels with SMMLA, which takes
+// two at a time.
+var matrixTokens = []int{2, 4}
+
+func (n *neon) linearMatrix() {
+	for _, k := range kinds {
+		for _, m := range matrixTokens {
+			n.linearQuant(k, m, "I8MM")
 		}
 	}
 }
@@ -23,15 +35,15 @@ const (
 	regW, regX, regScales, regCount, regTileStride, regHeader, regTmp         = 8, 9, 10, 11, 12, 13, 14
 )
 
-func (n *neon) linearQuant(k kind, m int) {
-	n.function(linearName(k.name, m, "SDOT"),
+func (n *neon) linearQuant(k kind, m int, tier string) {
+	n.function(linearName(k.name, m, tier),
 		name("computes row groups of %s weights for %d tokens of a tile of\nsome number of tokens; q and d are where their quants and scales begin. yStride\nis in bytes.", k.name, m),
 		pointer("y", regY), count("yStride", regYStride), bytesAt("q", regQ), bytesAt("d", regD), count("tokens", regTokens),
 		bytesAt("w", regWeights), count("blocks", regBlocks), count("groups", regGroups))
 	n.shifted(regTokens, regTokens, 2)
 	n.line("ADD R%d<<1, R%d, R%d", regTokens, regTokens, regTileStride)
 	n.shifted(regTileStride, regTileStride, 2) // 48 bytes a token
-	b := neonBlock{neon: n, k: k, m: m, low: 30, high: 31}
+	b := neonBlock{neon: n, k: k, m: m, matrix: tier == "I8MM", low: 30, high: 31}
 	n.constant(map[bool]uint32{false: 0x0f0f0f0f, true: 0x80808080}[k.bits == 8], b.low)
 	if k.bits == 5 || k.bits == 6 {
 		n.constant(map[int]uint32{5: 0x10101010, 6: 0x30303030}[k.bits], b.high)
@@ -85,10 +97,15 @@ func (n *neon) linearQuant(k kind, m int) {
 
 // neonBlock emits one block of 8 rows x 32 k x m tokens. V0-V7 are accumulators,
 // two a token; V8-V15 the dot products, V16-V23 the tokens' quants.
+//
+// With SMMLA the four vectors of two tokens' dot products are, until they are
+// complete, pairs of rows: [row 0 token 0, row 0 token 1, row 1 token 0, row 1
+// token 1]; and those of their quants each hold 8 k of both.
 type neonBlock struct {
 	*neon
 	k         kind
 	m, half   int
+	matrix    bool
 	acc       v
 	low, high v
 }
@@ -122,17 +139,13 @@ func (b *neonBlock) perToken(field, t int, to v) {
 
 func (b *neonBlock) block() {
 	const tmp, dw = 24, 26 // and the next
-	for t := range b.m {
-		for part := range 2 {
-			b.ldr(b.x(t, part), regX, 32*t+16*part)
-		}
-	}
+	b.loadTokens()
 	switch {
 	case b.k.half:
 		for t := range b.m {
 			b.perToken(3, t, b.idot(t, 0))
-			b.offset(t)
 		}
+		b.offset()
 		b.dots(0, 1)
 		b.scale(0, dw)
 		b.finish(dw, tmp)
@@ -140,8 +153,8 @@ func (b *neonBlock) block() {
 			b.perToken(2, t, b.idot(t, 0))
 			b.perToken(3, t, tmp)
 			b.subi(b.idot(t, 0), b.idot(t, 0), tmp)
-			b.offset(t)
 		}
+		b.offset()
 		b.dots(1, 2)
 		b.scale(1, dw)
 		b.finish(dw, tmp)
@@ -149,8 +162,8 @@ func (b *neonBlock) block() {
 	case b.k.shift > 0 && b.k.bits < 8:
 		for t := range b.m {
 			b.perToken(2, t, b.idot(t, 0))
-			b.offset(t)
 		}
+		b.offset()
 	default:
 		for t := range b.m {
 			b.zero(b.idot(t, 0))
@@ -175,46 +188,103 @@ func (b *neonBlock) block() {
 	}
 }
 
-// offset makes of minus a sum of quants, in the first of a token's dot products,
-// the start of both.
-func (b *neonBlock) offset(t int) {
-	b.shl(b.idot(t, 0), b.idot(t, 0), b.k.shift)
-	b.mov(b.idot(t, 1), b.idot(t, 0))
+// loadTokens loads the quants of the tokens.
+func (b *neonBlock) loadTokens() {
+	const tmp = 24
+	for t := range b.m {
+		for part := range 2 {
+			b.ldr(b.x(t, part), regX, 32*t+16*part)
+		}
+	}
+	for t := 0; b.matrix && t < b.m; t += 2 {
+		for part := range 2 {
+			one, other := b.x(t, part), b.x(t+1, part)
+			b.zip1d(tmp, one, other)
+			b.zip2d(other, one, other)
+			b.mov(one, tmp)
+		}
+	}
+}
+
+// offset makes of minus a sum of quants, in the first of each token's dot
+// products, the start of all.
+func (b *neonBlock) offset() {
+	for t := range b.m {
+		b.shl(b.idot(t, 0), b.idot(t, 0), b.k.shift)
+		if !b.matrix {
+			b.mov(b.idot(t, 1), b.idot(t, 0))
+		}
+	}
+	for t := 0; b.matrix && t < b.m; t += 2 {
+		b.zip1(b.idot(t, 0), b.idot(t, 0), b.idot(t+1, 0))
+		for _, pair := range []v{b.idot(t, 1), b.idot(t+1, 0), b.idot(t+1, 1)} {
+			b.mov(pair, b.idot(t, 0))
+		}
+	}
 }
 
 // dots adds the products of the parts [from, to): 16 k each.
 func (b *neonBlock) dots(from, to int) {
-	const w, wide, bits = 24, 25, 28 // and, of bits, the next: one for each four rows
+	const w, w2, low, high, bits = 24, 26, 25, 27, 28 // bits and the next: one for each four rows
 	for part := from; part < to; part++ {
 		if b.k.bits == 6 || b.k.bits == 5 && part == from {
 			for r := range 2 {
 				b.ldr(bits+v(r), regW, b.part(4+map[bool]int{true: part}[b.k.bits == 6], r))
 			}
 		}
-		for j := range 4 {
+		for j := 0; j < 4; j++ {
 			for r := range 2 {
-				if b.k.bits == 8 {
-					b.ldr(w, regW, b.part(4*part+j, r))
-					b.eor(w, w, b.low)
-				} else {
-					b.ldr(w, regW, b.part(j, r))
-					if part == 0 {
-						b.and(w, w, b.low)
-					} else {
-						b.ushrBytes(w, w, 4)
+				b.quants(w, part, j, r, bits+v(r))
+				if !b.matrix {
+					for t := range b.m {
+						b.sdot(b.idot(t, r), w, b.x(t, part), j)
 					}
+					continue
 				}
-				switch b.k.bits {
-				case 5:
-					b.highBits(w, wide, bits+v(r), 4-(4*part+j))
-				case 6:
-					b.highBits(w, wide, bits+v(r), 4-2*j)
-				}
-				for t := range b.m {
-					b.sdot(b.idot(t, r), w, b.x(t, part), j)
+				b.quants(w2, part, j+1, r, bits+v(r))
+				b.zip1(low, w, w2) // two rows, 8 k each
+				b.zip2(high, w, w2)
+				for t := 0; t < b.m; t += 2 {
+					x := b.x(t+j/2, part)
+					b.smmla(b.idot(t+r, 0), low, x)
+					b.smmla(b.idot(t+r, 1), high, x)
 				}
 			}
+			if b.matrix {
+				j++
+			}
 		}
+	}
+	for t := 0; b.matrix && t < b.m; t += 2 { // from pairs of rows to tokens
+		rows := [4]v{b.idot(t, 0), b.idot(t, 1), b.idot(t+1, 0), b.idot(t+1, 1)}
+		b.uzp1(low, rows[0], rows[1])
+		b.uzp2(high, rows[0], rows[1])
+		b.uzp1(rows[1], rows[2], rows[3])
+		b.uzp2(rows[3], rows[2], rows[3])
+		b.mov(rows[0], low)
+		b.mov(rows[2], high)
+	}
+}
+
+// quants loads the quants k = 16·part + 4j … of the rows 4r … 4r+3.
+func (b *neonBlock) quants(w v, part, j, r int, bits v) {
+	const tmp = 25
+	if b.k.bits == 8 {
+		b.ldr(w, regW, b.part(4*part+j, r))
+		b.eor(w, w, b.low)
+		return
+	}
+	b.ldr(w, regW, b.part(j, r))
+	if part == 0 {
+		b.and(w, w, b.low)
+	} else {
+		b.ushrBytes(w, w, 4)
+	}
+	switch b.k.bits {
+	case 5:
+		b.highBits(w, tmp, bits, 4-(4*part+j))
+	case 6:
+		b.highBits(w, tmp, bits, 4-2*j)
 	}
 }
 

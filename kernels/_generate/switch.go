@@ -10,7 +10,7 @@ import (
 type linearSwitch struct {
 	name, tier, params, args string
 	types                    []string
-	m                        int
+	tokens                   []int
 }
 
 // attentionSwitch is that over the kernels of attention.
@@ -33,14 +33,22 @@ func quantised() (names []string) {
 	return names
 }
 
+// upTo returns 1 … n.
+func upTo(n int) (list []int) {
+	for i := range n {
+		list = append(list, i+1)
+	}
+	return list
+}
+
 func switchesAMD64() []byte {
 	return switches(constraint, []linearSwitch{
-		{"linearQuant", "AVX512", tileParams, tileArgs, quantised(), maxTile},
-		{"linearQuant", dotsAVX512BW.tier, partParams, partArgs, quantised(), tilePart},
-		{"linearQuant", dotsAVX2VNNI.tier, partParams, partArgs, quantised(), tilePart},
-		{"linearQuant", dotsAVX2.tier, partParams, partArgs, quantised(), tilePart},
-		{"linearFloat", "AVX512", floatParams, floatArgs, floats, maxTile},
-		{"linearFloat", "AVX2", floatParams, floatArgs, floats, tilePart},
+		{"linearQuant", "AVX512", tileParams, tileArgs, quantised(), upTo(maxTile)},
+		{"linearQuant", dotsAVX512BW.tier, partParams, partArgs, quantised(), upTo(tilePart)},
+		{"linearQuant", dotsAVX2VNNI.tier, partParams, partArgs, quantised(), upTo(tilePart)},
+		{"linearQuant", dotsAVX2.tier, partParams, partArgs, quantised(), upTo(tilePart)},
+		{"linearFloat", "AVX512", floatParams, floatArgs, floats, upTo(maxTile)},
+		{"linearFloat", "AVX2", floatParams, floatArgs, floats, upTo(tilePart)},
 	}, []attentionSwitch{
 		{attention512.tier, attention512.queries, attention512.dims},
 		{attention2.tier, attention2.queries, attention2.dims},
@@ -49,8 +57,9 @@ func switchesAMD64() []byte {
 
 func switchesARM64() []byte {
 	return switches(constraintARM64, []linearSwitch{
-		{"linearQuant", "SDOT", partParams, partArgs, quantised(), tilePart},
-		{"linearFloat", "SDOT", floatParams, floatArgs, floats, tilePart},
+		{"linearQuant", "SDOT", partParams, partArgs, quantised(), upTo(tilePart)},
+		{"linearQuant", "I8MM", partParams, partArgs, quantised(), matrixTokens},
+		{"linearFloat", "SDOT", floatParams, floatArgs, floats, upTo(tilePart)},
 	}, []attentionSwitch{{"NEON", neonQueries, neonDims}})
 }
 
@@ -73,7 +82,7 @@ func switches(constraint string, linear []linearSwitch, attention []attentionSwi
 		line("func %s%s(t graph.DType, m int, y *float32, yStride uintptr, %s) {", f.name, f.tier, f.params)
 		line("switch int(t)<<4 | m {")
 		for _, t := range f.types {
-			for m := 1; m <= f.m; m++ {
+			for _, m := range f.tokens {
 				line("case int(graph.%s)<<4 | %d:", t, m)
 				line("%s(y, yStride, %s)", linearName(t, m, f.tier), f.args)
 			}

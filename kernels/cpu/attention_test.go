@@ -3,6 +3,7 @@ package cpu
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -272,4 +273,53 @@ func TestMergeChunk(t *testing.T) {
 		}
 		equal(t, "out", A, want)
 	})
+}
+
+// TestMergeRule compares merges of many queries at once with the rule of
+// docs/NUMERICS.md, in bits.
+func TestMergeRule(t *testing.T) {
+	const dim = 20
+	for n := 1; n <= 19; n++ {
+		rng := newRand(uint64(n))
+		M, m := normals(rng, make([]float32, n), 20), normals(rng, make([]float32, n), 20)
+		L, l := make([]float32, n), make([]float32, n)
+		A, a := normals(rng, make([]float32, n*dim), 3), normals(rng, make([]float32, n*dim), 3)
+		for i := range n {
+			L[i], l[i] = 1+100*rng.Float32(), 1+100*rng.Float32()
+			switch rng.IntN(5) {
+			case 0: // the first chunk
+				L[i] = 0
+			case 1: // sees nothing of this chunk
+				m[i], l[i] = negativeInfinity, 0
+			case 2: // far apart
+				m[i] = M[i] + 300
+			case 3:
+				m[i] = M[i]
+			}
+		}
+		wantM, wantL, wantA := slices.Clone(M), slices.Clone(L), slices.Clone(A)
+		for i := range n {
+			to, part := wantA[i*dim:(i+1)*dim], a[i*dim:(i+1)*dim]
+			switch {
+			case l[i] == 0:
+			case L[i] == 0:
+				wantM[i], wantL[i] = m[i], l[i]
+				copy(to, part)
+			default:
+				wantM[i] = max(M[i], m[i])
+				u, v := num.Exp2f32(M[i]-wantM[i]), num.Exp2f32(m[i]-wantM[i])
+				wantL[i] = num.FMA32(l[i], v, float32(L[i]*u))
+				for d := range to {
+					to[d] = num.FMA32(part[d], v, float32(to[d]*u))
+				}
+			}
+		}
+		forTiers(t, func(t *testing.T, k *Kernels) {
+			gotM, gotL, gotA := slices.Clone(M), slices.Clone(L), slices.Clone(A)
+			k.MergeChunks(gotM, gotL, gotA, m, l, a, n, dim)
+			equal(t, label("M of ", n), gotM, wantM)
+			equal(t, label("L of ", n), gotL, wantL)
+			equal(t, label("A of ", n), gotA, wantA)
+		})
+	}
 }

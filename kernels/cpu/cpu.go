@@ -42,10 +42,12 @@ const (
 	AVX512
 	// SDOT is NEON with dot products of bytes, of arm64.
 	SDOT
+	// I8MM has products of matrices of bytes beside that.
+	I8MM
 	numTiers
 )
 
-var tierNames = [numTiers]string{Generic: "generic", AVX2: "avx2", AVX2VNNI: "avx2vnni", AVX512BW: "avx512bw", AVX512: "avx512", SDOT: "sdot"}
+var tierNames = [numTiers]string{Generic: "generic", AVX2: "avx2", AVX2VNNI: "avx2vnni", AVX512BW: "avx512bw", AVX512: "avx512", SDOT: "sdot", I8MM: "i8mm"}
 
 // String returns the name that TierVariable takes.
 func (t Tier) String() string {
@@ -86,8 +88,8 @@ func For(t Tier) (*Kernels, error) {
 
 // Select returns the kernels of the best tier, or of the tier that the
 // environment variable HOLDFAST_CPU_TIER names: generic, avx2, avx2vnni, avx512bw
-// and avx512, or sdot. An unknown name or a tier that this machine lacks is an
-// error.
+// and avx512, or sdot and i8mm. An unknown name or a tier that this machine lacks
+// is an error.
 func Select() (*Kernels, error) {
 	name, ok := os.LookupEnv(TierVariable)
 	if !ok || name == "" {

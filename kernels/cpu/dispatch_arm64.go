@@ -4,7 +4,15 @@ package cpu
 
 import "golang.org/x/sys/cpu"
 
-func available(t Tier) bool { return t == Generic || t == SDOT && cpu.ARM64.HasASIMDDP }
+func available(t Tier) bool {
+	switch t {
+	case SDOT:
+		return cpu.ARM64.HasASIMDDP
+	case I8MM:
+		return cpu.ARM64.HasASIMDDP && cpu.ARM64.HasI8MM
+	}
+	return t == Generic
+}
 
 // What one assembly call takes at most, so that it takes well under 200 µs: values,
 // blocks of 32 k x 16 rows x half a tile, and steps of 16 rows x 1 k x half a tile.
@@ -58,8 +66,13 @@ func (k *Kernels) linear(y []float32, stride int, tile []byte, m int, w *Matrix,
 			to, tokens := &y[t*stride+g*GroupRows], min(part, m-t)
 			if f.element > 0 {
 				linearFloatSDOT(w.Type, tokens, to, yStride, &tile[4*t], uintptr(m), data, groupStride, uintptr(w.K), n)
+				continue
+			}
+			q, d := &tile[blockK*t], &tile[blockK*m+4*t]
+			if k.Tier == I8MM && tokens%2 == 0 {
+				linearQuantI8MM(w.Type, tokens, to, yStride, q, d, uintptr(m), data, uintptr(blocks), n)
 			} else {
-				linearQuantSDOT(w.Type, tokens, to, yStride, &tile[blockK*t], &tile[blockK*m+4*t], uintptr(m), data, uintptr(blocks), n)
+				linearQuantSDOT(w.Type, tokens, to, yStride, q, d, uintptr(m), data, uintptr(blocks), n)
 			}
 		}
 	}

@@ -210,11 +210,11 @@ linearQ4_0M2SDOT_block0:
 	WORD $0x3dc00d33 // ldr q19, [x9, #48]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
+	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	WORD $0x4f23554a // shl #3: v10.4s, v10.4s
 	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x3dc00118 // ldr q24, [x8, #0]
@@ -306,11 +306,11 @@ linearQ4_0M2SDOT_block0:
 	WORD $0x3dc00d33 // ldr q19, [x9, #48]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
+	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	WORD $0x4f23554a // shl #3: v10.4s, v10.4s
 	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x3dc00918 // ldr q24, [x8, #32]
@@ -452,16 +452,16 @@ linearQ4_0M3SDOT_block0:
 	WORD $0x3dc01535 // ldr q21, [x9, #80]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f23554a // shl #3: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
+	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f23554a // shl #3: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x4f23558c // shl #3: v12.4s, v12.4s
 	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x3dc00118 // ldr q24, [x8, #0]
@@ -604,16 +604,16 @@ linearQ4_0M3SDOT_block1:
 	WORD $0x3dc01535 // ldr q21, [x9, #80]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f23554a // shl #3: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
+	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f23554a // shl #3: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x4f23558c // shl #3: v12.4s, v12.4s
 	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x3dc00918 // ldr q24, [x8, #32]
@@ -782,21 +782,21 @@ linearQ4_0M4SDOT_block0:
 	WORD $0x3dc01d37 // ldr q23, [x9, #112]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f23554a // shl #3: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
-	WORD $0x4f23558c // shl #3: v12.4s, v12.4s
-	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	ADD R4<<1, R10, R14
 	ADD $12, R14
 	WORD $0x4d40c9ce // ld1r {v14.4s}, [x14]
+	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f23554a // shl #3: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
+	WORD $0x4f23558c // shl #3: v12.4s, v12.4s
+	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x4f2355ce // shl #3: v14.4s, v14.4s
 	WORD $0x4eae1dcf // orr v15.16b, v14.16b, v14.16b
 	WORD $0x3dc00118 // ldr q24, [x8, #0]
@@ -970,21 +970,21 @@ linearQ4_0M4SDOT_block1:
 	WORD $0x3dc01d37 // ldr q23, [x9, #112]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f23554a // shl #3: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
-	WORD $0x4f23558c // shl #3: v12.4s, v12.4s
-	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	ADD R4<<1, R10, R14
 	ADD $12, R14
 	WORD $0x4d40c9ce // ld1r {v14.4s}, [x14]
+	WORD $0x4f235508 // shl #3: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f23554a // shl #3: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
+	WORD $0x4f23558c // shl #3: v12.4s, v12.4s
+	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x4f2355ce // shl #3: v14.4s, v14.4s
 	WORD $0x4eae1dcf // orr v15.16b, v14.16b, v14.16b
 	WORD $0x3dc00918 // ldr q24, [x8, #32]
@@ -4007,11 +4007,11 @@ linearQ5_0M2SDOT_block0:
 	WORD $0x3dc00d33 // ldr q19, [x9, #48]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
+	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	WORD $0x4f24554a // shl #4: v10.4s, v10.4s
 	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x3dc0411c // ldr q28, [x8, #256]
@@ -4151,11 +4151,11 @@ linearQ5_0M2SDOT_block0:
 	WORD $0x3dc00d33 // ldr q19, [x9, #48]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
+	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	WORD $0x4f24554a // shl #4: v10.4s, v10.4s
 	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x3dc0491c // ldr q28, [x8, #288]
@@ -4347,16 +4347,16 @@ linearQ5_0M3SDOT_block0:
 	WORD $0x3dc01535 // ldr q21, [x9, #80]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f24554a // shl #4: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
+	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f24554a // shl #4: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x4f24558c // shl #4: v12.4s, v12.4s
 	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x3dc0411c // ldr q28, [x8, #256]
@@ -4547,16 +4547,16 @@ linearQ5_0M3SDOT_block1:
 	WORD $0x3dc01535 // ldr q21, [x9, #80]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f24554a // shl #4: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
+	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f24554a // shl #4: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x4f24558c // shl #4: v12.4s, v12.4s
 	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x3dc0491c // ldr q28, [x8, #288]
@@ -4775,21 +4775,21 @@ linearQ5_0M4SDOT_block0:
 	WORD $0x3dc01d37 // ldr q23, [x9, #112]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f24554a // shl #4: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
-	WORD $0x4f24558c // shl #4: v12.4s, v12.4s
-	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	ADD R4<<1, R10, R14
 	ADD $12, R14
 	WORD $0x4d40c9ce // ld1r {v14.4s}, [x14]
+	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f24554a // shl #4: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
+	WORD $0x4f24558c // shl #4: v12.4s, v12.4s
+	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x4f2455ce // shl #4: v14.4s, v14.4s
 	WORD $0x4eae1dcf // orr v15.16b, v14.16b, v14.16b
 	WORD $0x3dc0411c // ldr q28, [x8, #256]
@@ -5011,21 +5011,21 @@ linearQ5_0M4SDOT_block1:
 	WORD $0x3dc01d37 // ldr q23, [x9, #112]
 	ADD R4<<1, R10, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f24554a // shl #4: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
-	WORD $0x4f24558c // shl #4: v12.4s, v12.4s
-	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	ADD R4<<1, R10, R14
 	ADD $12, R14
 	WORD $0x4d40c9ce // ld1r {v14.4s}, [x14]
+	WORD $0x4f245508 // shl #4: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f24554a // shl #4: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
+	WORD $0x4f24558c // shl #4: v12.4s, v12.4s
+	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x4f2455ce // shl #4: v14.4s, v14.4s
 	WORD $0x4eae1dcf // orr v15.16b, v14.16b, v14.16b
 	WORD $0x3dc0491c // ldr q28, [x8, #288]
@@ -8963,12 +8963,12 @@ linearQ6_KM2SDOT_inside0:
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
 	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x3dc0411c // ldr q28, [x8, #256]
@@ -9060,8 +9060,6 @@ linearQ6_KM2SDOT_inside0:
 	ADD R4, R14, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb88508 // sub v8.4s, v8.4s, v24.4s
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
@@ -9070,6 +9068,8 @@ linearQ6_KM2SDOT_inside0:
 	ADD $4, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb8854a // sub v10.4s, v10.4s, v24.4s
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
 	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x3dc0511c // ldr q28, [x8, #320]
@@ -9162,12 +9162,12 @@ linearQ6_KM2SDOT_inside0:
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
 	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x3dc0491c // ldr q28, [x8, #288]
@@ -9259,8 +9259,6 @@ linearQ6_KM2SDOT_inside0:
 	ADD R4, R14, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb88508 // sub v8.4s, v8.4s, v24.4s
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
@@ -9269,6 +9267,8 @@ linearQ6_KM2SDOT_inside0:
 	ADD $4, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb8854a // sub v10.4s, v10.4s, v24.4s
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
 	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x3dc0591c // ldr q28, [x8, #352]
@@ -9418,18 +9418,18 @@ linearQ6_KM3SDOT_inside0:
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
 	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x3dc0411c // ldr q28, [x8, #256]
@@ -9537,8 +9537,6 @@ linearQ6_KM3SDOT_inside0:
 	ADD R4, R14, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb88508 // sub v8.4s, v8.4s, v24.4s
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
@@ -9547,8 +9545,6 @@ linearQ6_KM3SDOT_inside0:
 	ADD $4, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb8854a // sub v10.4s, v10.4s, v24.4s
-	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
@@ -9557,6 +9553,10 @@ linearQ6_KM3SDOT_inside0:
 	ADD $8, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb8858c // sub v12.4s, v12.4s, v24.4s
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
 	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x3dc0511c // ldr q28, [x8, #320]
@@ -9697,18 +9697,18 @@ linearQ6_KM3SDOT_inside1:
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
 	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x3dc0491c // ldr q28, [x8, #288]
@@ -9816,8 +9816,6 @@ linearQ6_KM3SDOT_inside1:
 	ADD R4, R14, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb88508 // sub v8.4s, v8.4s, v24.4s
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
@@ -9826,8 +9824,6 @@ linearQ6_KM3SDOT_inside1:
 	ADD $4, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb8854a // sub v10.4s, v10.4s, v24.4s
-	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
@@ -9836,6 +9832,10 @@ linearQ6_KM3SDOT_inside1:
 	ADD $8, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb8858c // sub v12.4s, v12.4s, v24.4s
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
 	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x3dc0591c // ldr q28, [x8, #352]
@@ -10004,24 +10004,24 @@ linearQ6_KM4SDOT_inside0:
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
-	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
-	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $12, R14
 	WORD $0x4d40c9ce // ld1r {v14.4s}, [x14]
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
+	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
+	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x4f2555ce // shl #5: v14.4s, v14.4s
 	WORD $0x4eae1dcf // orr v15.16b, v14.16b, v14.16b
 	WORD $0x3dc0411c // ldr q28, [x8, #256]
@@ -10145,8 +10145,6 @@ linearQ6_KM4SDOT_inside0:
 	ADD R4, R14, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb88508 // sub v8.4s, v8.4s, v24.4s
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
@@ -10155,8 +10153,6 @@ linearQ6_KM4SDOT_inside0:
 	ADD $4, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb8854a // sub v10.4s, v10.4s, v24.4s
-	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
@@ -10165,8 +10161,6 @@ linearQ6_KM4SDOT_inside0:
 	ADD $8, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb8858c // sub v12.4s, v12.4s, v24.4s
-	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
-	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	ADD R4<<1, R10, R14
 	ADD $12, R14
 	WORD $0x4d40c9ce // ld1r {v14.4s}, [x14]
@@ -10175,6 +10169,12 @@ linearQ6_KM4SDOT_inside0:
 	ADD $12, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb885ce // sub v14.4s, v14.4s, v24.4s
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
+	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
+	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x4f2555ce // shl #5: v14.4s, v14.4s
 	WORD $0x4eae1dcf // orr v15.16b, v14.16b, v14.16b
 	WORD $0x3dc0511c // ldr q28, [x8, #320]
@@ -10338,24 +10338,24 @@ linearQ6_KM4SDOT_inside1:
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	WORD $0x4d40c9c8 // ld1r {v8.4s}, [x14]
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
-	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
-	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
-	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	ADD R4<<1, R10, R14
 	ADD R4, R14, R14
 	ADD $12, R14
 	WORD $0x4d40c9ce // ld1r {v14.4s}, [x14]
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
+	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
+	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x4f2555ce // shl #5: v14.4s, v14.4s
 	WORD $0x4eae1dcf // orr v15.16b, v14.16b, v14.16b
 	WORD $0x3dc0491c // ldr q28, [x8, #288]
@@ -10479,8 +10479,6 @@ linearQ6_KM4SDOT_inside1:
 	ADD R4, R14, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb88508 // sub v8.4s, v8.4s, v24.4s
-	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
-	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
 	ADD R4<<1, R10, R14
 	ADD $4, R14
 	WORD $0x4d40c9ca // ld1r {v10.4s}, [x14]
@@ -10489,8 +10487,6 @@ linearQ6_KM4SDOT_inside1:
 	ADD $4, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb8854a // sub v10.4s, v10.4s, v24.4s
-	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
-	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
 	ADD R4<<1, R10, R14
 	ADD $8, R14
 	WORD $0x4d40c9cc // ld1r {v12.4s}, [x14]
@@ -10499,8 +10495,6 @@ linearQ6_KM4SDOT_inside1:
 	ADD $8, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb8858c // sub v12.4s, v12.4s, v24.4s
-	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
-	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	ADD R4<<1, R10, R14
 	ADD $12, R14
 	WORD $0x4d40c9ce // ld1r {v14.4s}, [x14]
@@ -10509,6 +10503,12 @@ linearQ6_KM4SDOT_inside1:
 	ADD $12, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x6eb885ce // sub v14.4s, v14.4s, v24.4s
+	WORD $0x4f255508 // shl #5: v8.4s, v8.4s
+	WORD $0x4ea81d09 // orr v9.16b, v8.16b, v8.16b
+	WORD $0x4f25554a // shl #5: v10.4s, v10.4s
+	WORD $0x4eaa1d4b // orr v11.16b, v10.16b, v10.16b
+	WORD $0x4f25558c // shl #5: v12.4s, v12.4s
+	WORD $0x4eac1d8d // orr v13.16b, v12.16b, v12.16b
 	WORD $0x4f2555ce // shl #5: v14.4s, v14.4s
 	WORD $0x4eae1dcf // orr v15.16b, v14.16b, v14.16b
 	WORD $0x3dc0591c // ldr q28, [x8, #352]

@@ -78,6 +78,46 @@ func linearQuantSDOT(t graph.DType, m int, y *float32, yStride uintptr, q, d *by
 	}
 }
 
+// linearQuantI8MM calls the kernel for weights of type t and m tokens.
+func linearQuantI8MM(t graph.DType, m int, y *float32, yStride uintptr, q, d *byte, tokens uintptr, w *byte, blocks, groups uintptr) {
+	switch int(t)<<4 | m {
+	case int(graph.Q4_0)<<4 | 2:
+		linearQ4_0M2I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 4:
+		linearQ4_0M4I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 2:
+		linearQ4_1M2I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 4:
+		linearQ4_1M4I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 2:
+		linearQ4_KM2I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 4:
+		linearQ4_KM4I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 2:
+		linearQ5_0M2I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 4:
+		linearQ5_0M4I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 2:
+		linearQ5_1M2I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 4:
+		linearQ5_1M4I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 2:
+		linearQ5_KM2I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 4:
+		linearQ5_KM4I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 2:
+		linearQ6_KM2I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 4:
+		linearQ6_KM4I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 2:
+		linearQ8_0M2I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 4:
+		linearQ8_0M4I8MM(y, yStride, q, d, tokens, w, blocks, groups)
+	default:
+		panic("BUG: cpu: no linear kernel for " + t.String())
+	}
+}
+
 // linearFloatSDOT calls the kernel for weights of type t and m tokens.
 func linearFloatSDOT(t graph.DType, m int, y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr) {
 	switch int(t)<<4 | m {
