@@ -286,7 +286,9 @@ func TestMergeRule(t *testing.T) {
 		A, a := normals(rng, make([]float32, n*dim), 3), normals(rng, make([]float32, n*dim), 3)
 		for i := range n {
 			L[i], l[i] = 1+100*rng.Float32(), 1+100*rng.Float32()
-			switch rng.IntN(5) {
+			switch rng.IntN(6) {
+			case 4: // has seen nothing, and sees nothing
+				m[i], l[i], L[i] = negativeInfinity, 0, 0
 			case 0: // the first chunk
 				L[i] = 0
 			case 1: // sees nothing of this chunk
