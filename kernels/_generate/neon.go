@@ -114,9 +114,6 @@ func (n *neon) ldrd(to v, base r, disp int) {
 func (n *neon) str(from v, base r, disp int) {
 	n.word(0x3d800000|uint32(disp/16)<<10|base<<5|from, "str q%d, [x%d, #%d]", from, base, disp)
 }
-func (n *neon) strd(from v, base r, disp int) {
-	n.word(0xfd000000|uint32(disp/8)<<10|base<<5|from, "str d%d, [x%d, #%d]", from, base, disp)
-}
 func (n *neon) strs(from v, base r, disp int) {
 	n.word(0xbd000000|uint32(disp/4)<<10|base<<5|from, "str s%d, [x%d, #%d]", from, base, disp)
 }
@@ -214,24 +211,24 @@ func (n *neon) half(op uint32, name, shape string, to, x v, hi int) {
 	n.two(op, name, ".4s", shape, to, x)
 }
 
-func (n *neon) fcvtl(to, x v, hi int)  { n.half(0x0e217800, "fcvtl", "", to, x, hi) }
-func (n *neon) shll16(to, x v, hi int) { n.half(0x2e613800, "shll #16:", "", to, x, hi) }
-func (n *neon) uxtl(to, x v, hi int)   { n.half(0x2f10a400, "uxtl", "", to, x, hi) }
-func (n *neon) sxtl(to, x v, hi int)   { n.half(0x0f10a400, "sxtl", "", to, x, hi) }
+func (n *neon) fcvtl(to, x v, hi int)  { n.half(0x0e217800, "fcvtl", ".h", to, x, hi) }
+func (n *neon) shll16(to, x v, hi int) { n.half(0x2e613800, "shll", ".h, #16", to, x, hi) }
+func (n *neon) uxtl(to, x v, hi int)   { n.half(0x2f10a400, "uxtl", ".h", to, x, hi) }
+func (n *neon) sxtl(to, x v, hi int)   { n.half(0x0f10a400, "sxtl", ".h", to, x, hi) }
 func (n *neon) uxtlBytes(to, x v)      { n.two(0x2f08a400, "uxtl", ".8h", ".8b", to, x) }
 func (n *neon) sxtlBytes(to, x v)      { n.two(0x0f08a400, "sxtl", ".8h", ".8b", to, x) }
 
-// narrow writes four values to the low or the high half of to.
-func (n *neon) narrow(op uint32, name string, to, x v, hi int) {
+// narrow writes the values of x to the low or the high half of to.
+func (n *neon) narrow(op uint32, name, toShape, xShape string, to, x v, hi int) {
 	if hi == 1 {
 		op, name = op|1<<30, name+"2"
 	}
-	n.two(op, name, "", "", to, x)
+	n.two(op, name, toShape, xShape, to, x)
 }
 
-func (n *neon) fcvtn(to, x v, hi int)    { n.narrow(0x0e216800, "fcvtn", to, x, hi) }
-func (n *neon) xtn(to, x v, hi int)      { n.narrow(0x0e612800, "xtn .4h", to, x, hi) }
-func (n *neon) xtnBytes(to, x v, hi int) { n.narrow(0x0e212800, "xtn .8b", to, x, hi) }
+func (n *neon) fcvtn(to, x v, hi int)    { n.narrow(0x0e216800, "fcvtn", ".8h", ".4s", to, x, hi) }
+func (n *neon) xtn(to, x v, hi int)      { n.narrow(0x0e612800, "xtn", ".8h", ".4s", to, x, hi) }
+func (n *neon) xtnBytes(to, x v, hi int) { n.narrow(0x0e212800, "xtn", ".16b", ".8h", to, x, hi) }
 
 func (n *neon) zip1(to, x, y v) { n.three(0x4e803800, "zip1", ".4s", to, x, y) }
 func (n *neon) zip2(to, x, y v) { n.three(0x4e807800, "zip2", ".4s", to, x, y) }

@@ -572,22 +572,22 @@ scoresF16Q1NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
 	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
 	WORD $0x4f9813a2 // fmla v2.4s, v29.4s, v24.s[0]
 	WORD $0x4f9813c3 // fmla v3.4s, v30.4s, v24.s[0]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981364 // fmla v4.4s, v27.4s, v24.s[0]
 	WORD $0x4f981385 // fmla v5.4s, v28.4s, v24.s[0]
@@ -596,22 +596,22 @@ scoresF16Q1NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81360 // fmla v0.4s, v27.4s, v24.s[1]
 	WORD $0x4fb81381 // fmla v1.4s, v28.4s, v24.s[1]
 	WORD $0x4fb813a2 // fmla v2.4s, v29.4s, v24.s[1]
 	WORD $0x4fb813c3 // fmla v3.4s, v30.4s, v24.s[1]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81364 // fmla v4.4s, v27.4s, v24.s[1]
 	WORD $0x4fb81385 // fmla v5.4s, v28.4s, v24.s[1]
@@ -620,22 +620,22 @@ scoresF16Q1NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981b60 // fmla v0.4s, v27.4s, v24.s[2]
 	WORD $0x4f981b81 // fmla v1.4s, v28.4s, v24.s[2]
 	WORD $0x4f981ba2 // fmla v2.4s, v29.4s, v24.s[2]
 	WORD $0x4f981bc3 // fmla v3.4s, v30.4s, v24.s[2]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981b64 // fmla v4.4s, v27.4s, v24.s[2]
 	WORD $0x4f981b85 // fmla v5.4s, v28.4s, v24.s[2]
@@ -644,22 +644,22 @@ scoresF16Q1NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81b60 // fmla v0.4s, v27.4s, v24.s[3]
 	WORD $0x4fb81b81 // fmla v1.4s, v28.4s, v24.s[3]
 	WORD $0x4fb81ba2 // fmla v2.4s, v29.4s, v24.s[3]
 	WORD $0x4fb81bc3 // fmla v3.4s, v30.4s, v24.s[3]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81b64 // fmla v4.4s, v27.4s, v24.s[3]
 	WORD $0x4fb81b85 // fmla v5.4s, v28.4s, v24.s[3]
@@ -723,11 +723,11 @@ scoresF16Q2NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
 	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
@@ -738,11 +738,11 @@ scoresF16Q2NEON_dims:
 	WORD $0x4f9913aa // fmla v10.4s, v29.4s, v25.s[0]
 	WORD $0x4f9913cb // fmla v11.4s, v30.4s, v25.s[0]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981364 // fmla v4.4s, v27.4s, v24.s[0]
 	WORD $0x4f981385 // fmla v5.4s, v28.4s, v24.s[0]
@@ -755,11 +755,11 @@ scoresF16Q2NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81360 // fmla v0.4s, v27.4s, v24.s[1]
 	WORD $0x4fb81381 // fmla v1.4s, v28.4s, v24.s[1]
@@ -770,11 +770,11 @@ scoresF16Q2NEON_dims:
 	WORD $0x4fb913aa // fmla v10.4s, v29.4s, v25.s[1]
 	WORD $0x4fb913cb // fmla v11.4s, v30.4s, v25.s[1]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81364 // fmla v4.4s, v27.4s, v24.s[1]
 	WORD $0x4fb81385 // fmla v5.4s, v28.4s, v24.s[1]
@@ -787,11 +787,11 @@ scoresF16Q2NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981b60 // fmla v0.4s, v27.4s, v24.s[2]
 	WORD $0x4f981b81 // fmla v1.4s, v28.4s, v24.s[2]
@@ -802,11 +802,11 @@ scoresF16Q2NEON_dims:
 	WORD $0x4f991baa // fmla v10.4s, v29.4s, v25.s[2]
 	WORD $0x4f991bcb // fmla v11.4s, v30.4s, v25.s[2]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981b64 // fmla v4.4s, v27.4s, v24.s[2]
 	WORD $0x4f981b85 // fmla v5.4s, v28.4s, v24.s[2]
@@ -819,11 +819,11 @@ scoresF16Q2NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81b60 // fmla v0.4s, v27.4s, v24.s[3]
 	WORD $0x4fb81b81 // fmla v1.4s, v28.4s, v24.s[3]
@@ -834,11 +834,11 @@ scoresF16Q2NEON_dims:
 	WORD $0x4fb91baa // fmla v10.4s, v29.4s, v25.s[3]
 	WORD $0x4fb91bcb // fmla v11.4s, v30.4s, v25.s[3]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81b64 // fmla v4.4s, v27.4s, v24.s[3]
 	WORD $0x4fb81b85 // fmla v5.4s, v28.4s, v24.s[3]
@@ -925,11 +925,11 @@ scoresF16Q3NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
 	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
@@ -944,11 +944,11 @@ scoresF16Q3NEON_dims:
 	WORD $0x4f9a13b2 // fmla v18.4s, v29.4s, v26.s[0]
 	WORD $0x4f9a13d3 // fmla v19.4s, v30.4s, v26.s[0]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981364 // fmla v4.4s, v27.4s, v24.s[0]
 	WORD $0x4f981385 // fmla v5.4s, v28.4s, v24.s[0]
@@ -965,11 +965,11 @@ scoresF16Q3NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81360 // fmla v0.4s, v27.4s, v24.s[1]
 	WORD $0x4fb81381 // fmla v1.4s, v28.4s, v24.s[1]
@@ -984,11 +984,11 @@ scoresF16Q3NEON_dims:
 	WORD $0x4fba13b2 // fmla v18.4s, v29.4s, v26.s[1]
 	WORD $0x4fba13d3 // fmla v19.4s, v30.4s, v26.s[1]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81364 // fmla v4.4s, v27.4s, v24.s[1]
 	WORD $0x4fb81385 // fmla v5.4s, v28.4s, v24.s[1]
@@ -1005,11 +1005,11 @@ scoresF16Q3NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981b60 // fmla v0.4s, v27.4s, v24.s[2]
 	WORD $0x4f981b81 // fmla v1.4s, v28.4s, v24.s[2]
@@ -1024,11 +1024,11 @@ scoresF16Q3NEON_dims:
 	WORD $0x4f9a1bb2 // fmla v18.4s, v29.4s, v26.s[2]
 	WORD $0x4f9a1bd3 // fmla v19.4s, v30.4s, v26.s[2]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4f981b64 // fmla v4.4s, v27.4s, v24.s[2]
 	WORD $0x4f981b85 // fmla v5.4s, v28.4s, v24.s[2]
@@ -1045,11 +1045,11 @@ scoresF16Q3NEON_dims:
 	PRFM 0(R7), PLDL2KEEP
 	ADD $64, R7
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81b60 // fmla v0.4s, v27.4s, v24.s[3]
 	WORD $0x4fb81b81 // fmla v1.4s, v28.4s, v24.s[3]
@@ -1064,11 +1064,11 @@ scoresF16Q3NEON_dims:
 	WORD $0x4fba1bb2 // fmla v18.4s, v29.4s, v26.s[3]
 	WORD $0x4fba1bd3 // fmla v19.4s, v30.4s, v26.s[3]
 	WORD $0x3dc000df // ldr q31, [x6, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc004df // ldr q31, [x6, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R6
 	WORD $0x4fb81b64 // fmla v4.4s, v27.4s, v24.s[3]
 	WORD $0x4fb81b85 // fmla v5.4s, v28.4s, v24.s[3]
@@ -1154,7 +1154,7 @@ TEXT ·weightsNEON(SB), 0, $160-40
 	MOVD $0x03020100, R17
 	WORD $0x4e040e3c // dup v28.4s, w17
 	WORD $0x2f08a79c // uxtl v28.8h, v28.8b
-	WORD $0x2f10a79c // uxtl v28.4s, v28
+	WORD $0x2f10a79c // uxtl v28.4s, v28.h
 	WORD $0x4e040cc0 // dup v0.4s, w6
 	WORD $0x4ea0879c // add v28.4s, v28.4s, v0.4s
 	MOVD $0xff800000, R17
@@ -1203,7 +1203,7 @@ weightsNEON_max:
 	MOVD $0x03020100, R17
 	WORD $0x4e040e3c // dup v28.4s, w17
 	WORD $0x2f08a79c // uxtl v28.8h, v28.8b
-	WORD $0x2f10a79c // uxtl v28.4s, v28
+	WORD $0x2f10a79c // uxtl v28.4s, v28.h
 	WORD $0x4e040cc0 // dup v0.4s, w6
 	WORD $0x4ea0879c // add v28.4s, v28.4s, v0.4s
 	WORD $0x6f00e404 // movi v4.2d, #0
@@ -1916,22 +1916,22 @@ valuesF16Q1D8NEON_slot:
 	WORD $0x4d40c858 // ld1r {v24.4s}, [x2]
 	MOVD R9, R13
 	WORD $0x3dc001bf // ldr q31, [x13, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc005bf // ldr q31, [x13, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R13
 	WORD $0x4e38cf60 // fmla v0.4s, v27.4s, v24.4s
 	WORD $0x4e38cf81 // fmla v1.4s, v28.4s, v24.4s
 	WORD $0x4e38cfa2 // fmla v2.4s, v29.4s, v24.4s
 	WORD $0x4e38cfc3 // fmla v3.4s, v30.4s, v24.4s
 	WORD $0x3dc001bf // ldr q31, [x13, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc005bf // ldr q31, [x13, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R13
 	WORD $0x4e38cf64 // fmla v4.4s, v27.4s, v24.4s
 	WORD $0x4e38cf85 // fmla v5.4s, v28.4s, v24.4s
@@ -2006,11 +2006,11 @@ valuesF16Q2D8NEON_slot:
 	WORD $0x4d40c9b9 // ld1r {v25.4s}, [x13]
 	MOVD R9, R13
 	WORD $0x3dc001bf // ldr q31, [x13, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc005bf // ldr q31, [x13, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R13
 	WORD $0x4e38cf60 // fmla v0.4s, v27.4s, v24.4s
 	WORD $0x4e38cf81 // fmla v1.4s, v28.4s, v24.4s
@@ -2021,11 +2021,11 @@ valuesF16Q2D8NEON_slot:
 	WORD $0x4e39cfaa // fmla v10.4s, v29.4s, v25.4s
 	WORD $0x4e39cfcb // fmla v11.4s, v30.4s, v25.4s
 	WORD $0x3dc001bf // ldr q31, [x13, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc005bf // ldr q31, [x13, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R13
 	WORD $0x4e38cf64 // fmla v4.4s, v27.4s, v24.4s
 	WORD $0x4e38cf85 // fmla v5.4s, v28.4s, v24.4s
@@ -2124,11 +2124,11 @@ valuesF16Q3D8NEON_slot:
 	WORD $0x4d40c9ba // ld1r {v26.4s}, [x13]
 	MOVD R9, R13
 	WORD $0x3dc001bf // ldr q31, [x13, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc005bf // ldr q31, [x13, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R13
 	WORD $0x4e38cf60 // fmla v0.4s, v27.4s, v24.4s
 	WORD $0x4e38cf81 // fmla v1.4s, v28.4s, v24.4s
@@ -2143,11 +2143,11 @@ valuesF16Q3D8NEON_slot:
 	WORD $0x4e3acfb2 // fmla v18.4s, v29.4s, v26.4s
 	WORD $0x4e3acfd3 // fmla v19.4s, v30.4s, v26.4s
 	WORD $0x3dc001bf // ldr q31, [x13, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc005bf // ldr q31, [x13, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R13
 	WORD $0x4e38cf64 // fmla v4.4s, v27.4s, v24.4s
 	WORD $0x4e38cf85 // fmla v5.4s, v28.4s, v24.4s
@@ -2233,11 +2233,11 @@ valuesF16Q1D4NEON_slot:
 	WORD $0x4d40c858 // ld1r {v24.4s}, [x2]
 	MOVD R9, R13
 	WORD $0x3dc001bf // ldr q31, [x13, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc005bf // ldr q31, [x13, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R13
 	WORD $0x4e38cf60 // fmla v0.4s, v27.4s, v24.4s
 	WORD $0x4e38cf81 // fmla v1.4s, v28.4s, v24.4s
@@ -2300,11 +2300,11 @@ valuesF16Q2D4NEON_slot:
 	WORD $0x4d40c9b9 // ld1r {v25.4s}, [x13]
 	MOVD R9, R13
 	WORD $0x3dc001bf // ldr q31, [x13, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc005bf // ldr q31, [x13, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R13
 	WORD $0x4e38cf60 // fmla v0.4s, v27.4s, v24.4s
 	WORD $0x4e38cf81 // fmla v1.4s, v28.4s, v24.4s
@@ -2383,11 +2383,11 @@ valuesF16Q3D4NEON_slot:
 	WORD $0x4d40c9ba // ld1r {v26.4s}, [x13]
 	MOVD R9, R13
 	WORD $0x3dc001bf // ldr q31, [x13, #0]
-	WORD $0x0e217bfb // fcvtl v27.4s, v31
-	WORD $0x4e217bfc // fcvtl2 v28.4s, v31
+	WORD $0x0e217bfb // fcvtl v27.4s, v31.h
+	WORD $0x4e217bfc // fcvtl2 v28.4s, v31.h
 	WORD $0x3dc005bf // ldr q31, [x13, #16]
-	WORD $0x0e217bfd // fcvtl v29.4s, v31
-	WORD $0x4e217bfe // fcvtl2 v30.4s, v31
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
 	ADD $32, R13
 	WORD $0x4e38cf60 // fmla v0.4s, v27.4s, v24.4s
 	WORD $0x4e38cf81 // fmla v1.4s, v28.4s, v24.4s

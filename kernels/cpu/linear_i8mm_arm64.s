@@ -125,8 +125,8 @@ linearQ4_0M2I8MM_block0:
 	WORD $0x4eb91f28 // orr v8.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6a // orr v10.16b, v27.16b, v27.16b
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -235,8 +235,8 @@ linearQ4_0M2I8MM_block0:
 	WORD $0x4eb91f28 // orr v8.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6a // orr v10.16b, v27.16b, v27.16b
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -439,8 +439,8 @@ linearQ4_0M4I8MM_block0:
 	WORD $0x4eb91f2c // orr v12.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6e // orr v14.16b, v27.16b, v27.16b
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -639,8 +639,8 @@ linearQ4_0M4I8MM_block1:
 	WORD $0x4eb91f2c // orr v12.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6e // orr v14.16b, v27.16b, v27.16b
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -810,8 +810,8 @@ linearQ4_1M2I8MM_block0:
 	WORD $0x4eb91f28 // orr v8.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6a // orr v10.16b, v27.16b, v27.16b
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -829,8 +829,8 @@ linearQ4_1M2I8MM_block0:
 	WORD $0x6e38dd6b // fmul v11.4s, v11.4s, v24.4s
 	WORD $0x4e3bcd63 // fmla v3.4s, v11.4s, v27.4s
 	WORD $0x3dc04918 // ldr q24, [x8, #288]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -925,8 +925,8 @@ linearQ4_1M2I8MM_block0:
 	WORD $0x4eb91f28 // orr v8.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6a // orr v10.16b, v27.16b, v27.16b
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -944,8 +944,8 @@ linearQ4_1M2I8MM_block0:
 	WORD $0x6e38dd6b // fmul v11.4s, v11.4s, v24.4s
 	WORD $0x4e3bcd67 // fmla v7.4s, v11.4s, v27.4s
 	WORD $0x3dc04d18 // ldr q24, [x8, #304]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf04 // fmla v4.4s, v24.4s, v26.4s
@@ -1126,8 +1126,8 @@ linearQ4_1M4I8MM_block0:
 	WORD $0x4eb91f2c // orr v12.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6e // orr v14.16b, v27.16b, v27.16b
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -1161,8 +1161,8 @@ linearQ4_1M4I8MM_block0:
 	WORD $0x6e38ddef // fmul v15.4s, v15.4s, v24.4s
 	WORD $0x4e3bcde7 // fmla v7.4s, v15.4s, v27.4s
 	WORD $0x3dc04918 // ldr q24, [x8, #288]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -1333,8 +1333,8 @@ linearQ4_1M4I8MM_block1:
 	WORD $0x4eb91f2c // orr v12.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6e // orr v14.16b, v27.16b, v27.16b
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -1368,8 +1368,8 @@ linearQ4_1M4I8MM_block1:
 	WORD $0x6e38ddef // fmul v15.4s, v15.4s, v24.4s
 	WORD $0x4e3bcde7 // fmla v7.4s, v15.4s, v27.4s
 	WORD $0x3dc04d18 // ldr q24, [x8, #304]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -1533,13 +1533,13 @@ linearQ4_KM2I8MM_inside0:
 	WORD $0xfd408118 // ldr d24, [x8, #256]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -1560,13 +1560,13 @@ linearQ4_KM2I8MM_inside0:
 	WORD $0xfd408918 // ldr d24, [x8, #272]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -1664,13 +1664,13 @@ linearQ4_KM2I8MM_inside0:
 	WORD $0xfd408518 // ldr d24, [x8, #264]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -1691,13 +1691,13 @@ linearQ4_KM2I8MM_inside0:
 	WORD $0xfd408d18 // ldr d24, [x8, #280]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -1886,13 +1886,13 @@ linearQ4_KM4I8MM_inside0:
 	WORD $0xfd408118 // ldr d24, [x8, #256]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -1929,13 +1929,13 @@ linearQ4_KM4I8MM_inside0:
 	WORD $0xfd408918 // ldr d24, [x8, #272]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -2114,13 +2114,13 @@ linearQ4_KM4I8MM_inside1:
 	WORD $0xfd408518 // ldr d24, [x8, #264]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -2157,13 +2157,13 @@ linearQ4_KM4I8MM_inside1:
 	WORD $0xfd408d18 // ldr d24, [x8, #280]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -2378,8 +2378,8 @@ linearQ5_0M2I8MM_block0:
 	WORD $0x4eb91f28 // orr v8.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6a // orr v10.16b, v27.16b, v27.16b
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -2536,8 +2536,8 @@ linearQ5_0M2I8MM_block0:
 	WORD $0x4eb91f28 // orr v8.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6a // orr v10.16b, v27.16b, v27.16b
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -2790,8 +2790,8 @@ linearQ5_0M4I8MM_block0:
 	WORD $0x4eb91f2c // orr v12.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6e // orr v14.16b, v27.16b, v27.16b
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -3038,8 +3038,8 @@ linearQ5_0M4I8MM_block1:
 	WORD $0x4eb91f2c // orr v12.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6e // orr v14.16b, v27.16b, v27.16b
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -3259,8 +3259,8 @@ linearQ5_1M2I8MM_block0:
 	WORD $0x4eb91f28 // orr v8.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6a // orr v10.16b, v27.16b, v27.16b
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -3278,8 +3278,8 @@ linearQ5_1M2I8MM_block0:
 	WORD $0x6e38dd6b // fmul v11.4s, v11.4s, v24.4s
 	WORD $0x4e3bcd63 // fmla v3.4s, v11.4s, v27.4s
 	WORD $0x3dc05918 // ldr q24, [x8, #352]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -3422,8 +3422,8 @@ linearQ5_1M2I8MM_block0:
 	WORD $0x4eb91f28 // orr v8.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6a // orr v10.16b, v27.16b, v27.16b
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -3441,8 +3441,8 @@ linearQ5_1M2I8MM_block0:
 	WORD $0x6e38dd6b // fmul v11.4s, v11.4s, v24.4s
 	WORD $0x4e3bcd67 // fmla v7.4s, v11.4s, v27.4s
 	WORD $0x3dc05d18 // ldr q24, [x8, #368]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf04 // fmla v4.4s, v24.4s, v26.4s
@@ -3673,8 +3673,8 @@ linearQ5_1M4I8MM_block0:
 	WORD $0x4eb91f2c // orr v12.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6e // orr v14.16b, v27.16b, v27.16b
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -3708,8 +3708,8 @@ linearQ5_1M4I8MM_block0:
 	WORD $0x6e38ddef // fmul v15.4s, v15.4s, v24.4s
 	WORD $0x4e3bcde7 // fmla v7.4s, v15.4s, v27.4s
 	WORD $0x3dc05918 // ldr q24, [x8, #352]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -3928,8 +3928,8 @@ linearQ5_1M4I8MM_block1:
 	WORD $0x4eb91f2c // orr v12.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6e // orr v14.16b, v27.16b, v27.16b
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -3963,8 +3963,8 @@ linearQ5_1M4I8MM_block1:
 	WORD $0x6e38ddef // fmul v15.4s, v15.4s, v24.4s
 	WORD $0x4e3bcde7 // fmla v7.4s, v15.4s, v27.4s
 	WORD $0x3dc05d18 // ldr q24, [x8, #368]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -4178,13 +4178,13 @@ linearQ5_KM2I8MM_inside0:
 	WORD $0xfd40a118 // ldr d24, [x8, #320]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -4205,13 +4205,13 @@ linearQ5_KM2I8MM_inside0:
 	WORD $0xfd40a918 // ldr d24, [x8, #336]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -4357,13 +4357,13 @@ linearQ5_KM2I8MM_inside0:
 	WORD $0xfd40a518 // ldr d24, [x8, #328]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -4384,13 +4384,13 @@ linearQ5_KM2I8MM_inside0:
 	WORD $0xfd40ad18 // ldr d24, [x8, #344]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -4629,13 +4629,13 @@ linearQ5_KM4I8MM_inside0:
 	WORD $0xfd40a118 // ldr d24, [x8, #320]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -4672,13 +4672,13 @@ linearQ5_KM4I8MM_inside0:
 	WORD $0xfd40a918 // ldr d24, [x8, #336]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -4905,13 +4905,13 @@ linearQ5_KM4I8MM_inside1:
 	WORD $0xfd40a518 // ldr d24, [x8, #328]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -4948,13 +4948,13 @@ linearQ5_KM4I8MM_inside1:
 	WORD $0xfd40ad18 // ldr d24, [x8, #344]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -5122,13 +5122,13 @@ linearQ6_KM2I8MM_inside0:
 	WORD $0xfd40c118 // ldr d24, [x8, #384]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -5231,13 +5231,13 @@ linearQ6_KM2I8MM_inside0:
 	WORD $0xfd40c918 // ldr d24, [x8, #400]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -5343,13 +5343,13 @@ linearQ6_KM2I8MM_inside0:
 	WORD $0xfd40c518 // ldr d24, [x8, #392]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -5452,13 +5452,13 @@ linearQ6_KM2I8MM_inside0:
 	WORD $0xfd40cd18 // ldr d24, [x8, #408]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -5659,13 +5659,13 @@ linearQ6_KM4I8MM_inside0:
 	WORD $0xfd40c118 // ldr d24, [x8, #384]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -5820,13 +5820,13 @@ linearQ6_KM4I8MM_inside0:
 	WORD $0xfd40c918 // ldr d24, [x8, #400]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -6021,13 +6021,13 @@ linearQ6_KM4I8MM_inside1:
 	WORD $0xfd40c518 // ldr d24, [x8, #392]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -6182,13 +6182,13 @@ linearQ6_KM4I8MM_inside1:
 	WORD $0xfd40cd18 // ldr d24, [x8, #408]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -6359,8 +6359,8 @@ linearQ8_0M2I8MM_block0:
 	WORD $0x4eb91f28 // orr v8.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6a // orr v10.16b, v27.16b, v27.16b
 	WORD $0x3dc08118 // ldr q24, [x8, #512]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -6462,8 +6462,8 @@ linearQ8_0M2I8MM_block0:
 	WORD $0x4eb91f28 // orr v8.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6a // orr v10.16b, v27.16b, v27.16b
 	WORD $0x3dc08518 // ldr q24, [x8, #528]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -6651,8 +6651,8 @@ linearQ8_0M4I8MM_block0:
 	WORD $0x4eb91f2c // orr v12.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6e // orr v14.16b, v27.16b, v27.16b
 	WORD $0x3dc08118 // ldr q24, [x8, #512]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -6836,8 +6836,8 @@ linearQ8_0M4I8MM_block1:
 	WORD $0x4eb91f2c // orr v12.16b, v25.16b, v25.16b
 	WORD $0x4ebb1f6e // orr v14.16b, v27.16b, v27.16b
 	WORD $0x3dc08518 // ldr q24, [x8, #528]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s

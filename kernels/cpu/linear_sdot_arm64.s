@@ -84,8 +84,8 @@ linearQ4_0M1SDOT_block0:
 	WORD $0x6f0c0718 // ushr #4: v24.16b, v24.16b
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -149,8 +149,8 @@ linearQ4_0M1SDOT_block0:
 	WORD $0x6f0c0718 // ushr #4: v24.16b, v24.16b
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -282,8 +282,8 @@ linearQ4_0M2SDOT_block0:
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -378,8 +378,8 @@ linearQ4_0M2SDOT_block0:
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -545,8 +545,8 @@ linearQ4_0M3SDOT_block0:
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -697,8 +697,8 @@ linearQ4_0M3SDOT_block1:
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -896,8 +896,8 @@ linearQ4_0M4SDOT_block0:
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb0f // sdot v15.4s, v24.16b, v23.4b[3]
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -1084,8 +1084,8 @@ linearQ4_0M4SDOT_block1:
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb0f // sdot v15.4s, v24.16b, v23.4b[3]
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -1219,8 +1219,8 @@ linearQ4_1M1SDOT_block0:
 	WORD $0x6f0c0718 // ushr #4: v24.16b, v24.16b
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -1230,8 +1230,8 @@ linearQ4_1M1SDOT_block0:
 	WORD $0x6e38dd29 // fmul v9.4s, v9.4s, v24.4s
 	WORD $0x4e3bcd21 // fmla v1.4s, v9.4s, v27.4s
 	WORD $0x3dc04918 // ldr q24, [x8, #288]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -1289,8 +1289,8 @@ linearQ4_1M1SDOT_block0:
 	WORD $0x6f0c0718 // ushr #4: v24.16b, v24.16b
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -1300,8 +1300,8 @@ linearQ4_1M1SDOT_block0:
 	WORD $0x6e38dd29 // fmul v9.4s, v9.4s, v24.4s
 	WORD $0x4e3bcd23 // fmla v3.4s, v9.4s, v27.4s
 	WORD $0x3dc04d18 // ldr q24, [x8, #304]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf02 // fmla v2.4s, v24.4s, v26.4s
@@ -1424,8 +1424,8 @@ linearQ4_1M2SDOT_block0:
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -1443,8 +1443,8 @@ linearQ4_1M2SDOT_block0:
 	WORD $0x6e38dd6b // fmul v11.4s, v11.4s, v24.4s
 	WORD $0x4e3bcd63 // fmla v3.4s, v11.4s, v27.4s
 	WORD $0x3dc04918 // ldr q24, [x8, #288]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -1527,8 +1527,8 @@ linearQ4_1M2SDOT_block0:
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -1546,8 +1546,8 @@ linearQ4_1M2SDOT_block0:
 	WORD $0x6e38dd6b // fmul v11.4s, v11.4s, v24.4s
 	WORD $0x4e3bcd67 // fmla v7.4s, v11.4s, v27.4s
 	WORD $0x3dc04d18 // ldr q24, [x8, #304]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf04 // fmla v4.4s, v24.4s, v26.4s
@@ -1698,8 +1698,8 @@ linearQ4_1M3SDOT_block0:
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -1725,8 +1725,8 @@ linearQ4_1M3SDOT_block0:
 	WORD $0x6e38ddad // fmul v13.4s, v13.4s, v24.4s
 	WORD $0x4e3bcda5 // fmla v5.4s, v13.4s, v27.4s
 	WORD $0x3dc04918 // ldr q24, [x8, #288]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -1859,8 +1859,8 @@ linearQ4_1M3SDOT_block1:
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -1886,8 +1886,8 @@ linearQ4_1M3SDOT_block1:
 	WORD $0x6e38ddad // fmul v13.4s, v13.4s, v24.4s
 	WORD $0x4e3bcda5 // fmla v5.4s, v13.4s, v27.4s
 	WORD $0x3dc04d18 // ldr q24, [x8, #304]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -2064,8 +2064,8 @@ linearQ4_1M4SDOT_block0:
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb0f // sdot v15.4s, v24.16b, v23.4b[3]
 	WORD $0x3dc04118 // ldr q24, [x8, #256]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -2099,8 +2099,8 @@ linearQ4_1M4SDOT_block0:
 	WORD $0x6e38ddef // fmul v15.4s, v15.4s, v24.4s
 	WORD $0x4e3bcde7 // fmla v7.4s, v15.4s, v27.4s
 	WORD $0x3dc04918 // ldr q24, [x8, #288]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -2263,8 +2263,8 @@ linearQ4_1M4SDOT_block1:
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb0f // sdot v15.4s, v24.16b, v23.4b[3]
 	WORD $0x3dc04518 // ldr q24, [x8, #272]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -2298,8 +2298,8 @@ linearQ4_1M4SDOT_block1:
 	WORD $0x6e38ddef // fmul v15.4s, v15.4s, v24.4s
 	WORD $0x4e3bcde7 // fmla v7.4s, v15.4s, v27.4s
 	WORD $0x3dc04d18 // ldr q24, [x8, #304]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -2427,13 +2427,13 @@ linearQ4_KM1SDOT_inside0:
 	WORD $0xfd408118 // ldr d24, [x8, #256]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -2446,13 +2446,13 @@ linearQ4_KM1SDOT_inside0:
 	WORD $0xfd408918 // ldr d24, [x8, #272]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -2513,13 +2513,13 @@ linearQ4_KM1SDOT_inside0:
 	WORD $0xfd408518 // ldr d24, [x8, #264]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -2532,13 +2532,13 @@ linearQ4_KM1SDOT_inside0:
 	WORD $0xfd408d18 // ldr d24, [x8, #280]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -2669,13 +2669,13 @@ linearQ4_KM2SDOT_inside0:
 	WORD $0xfd408118 // ldr d24, [x8, #256]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -2696,13 +2696,13 @@ linearQ4_KM2SDOT_inside0:
 	WORD $0xfd408918 // ldr d24, [x8, #272]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -2788,13 +2788,13 @@ linearQ4_KM2SDOT_inside0:
 	WORD $0xfd408518 // ldr d24, [x8, #264]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -2815,13 +2815,13 @@ linearQ4_KM2SDOT_inside0:
 	WORD $0xfd408d18 // ldr d24, [x8, #280]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -2980,13 +2980,13 @@ linearQ4_KM3SDOT_inside0:
 	WORD $0xfd408118 // ldr d24, [x8, #256]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -3015,13 +3015,13 @@ linearQ4_KM3SDOT_inside0:
 	WORD $0xfd408918 // ldr d24, [x8, #272]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -3162,13 +3162,13 @@ linearQ4_KM3SDOT_inside1:
 	WORD $0xfd408518 // ldr d24, [x8, #264]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -3197,13 +3197,13 @@ linearQ4_KM3SDOT_inside1:
 	WORD $0xfd408d18 // ldr d24, [x8, #280]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -3388,13 +3388,13 @@ linearQ4_KM4SDOT_inside0:
 	WORD $0xfd408118 // ldr d24, [x8, #256]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -3431,13 +3431,13 @@ linearQ4_KM4SDOT_inside0:
 	WORD $0xfd408918 // ldr d24, [x8, #272]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -3608,13 +3608,13 @@ linearQ4_KM4SDOT_inside1:
 	WORD $0xfd408518 // ldr d24, [x8, #264]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -3651,13 +3651,13 @@ linearQ4_KM4SDOT_inside1:
 	WORD $0xfd408d18 // ldr d24, [x8, #280]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -3831,8 +3831,8 @@ linearQ5_0M1SDOT_block0:
 	WORD $0x4eb91f18 // orr v24.16b, v24.16b, v25.16b
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -3944,8 +3944,8 @@ linearQ5_0M1SDOT_block0:
 	WORD $0x4eb91f18 // orr v24.16b, v24.16b, v25.16b
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -4127,8 +4127,8 @@ linearQ5_0M2SDOT_block0:
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -4271,8 +4271,8 @@ linearQ5_0M2SDOT_block0:
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -4488,8 +4488,8 @@ linearQ5_0M3SDOT_block0:
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -4688,8 +4688,8 @@ linearQ5_0M3SDOT_block1:
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -4937,8 +4937,8 @@ linearQ5_0M4SDOT_block0:
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb0f // sdot v15.4s, v24.16b, v23.4b[3]
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -5173,8 +5173,8 @@ linearQ5_0M4SDOT_block1:
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb0f // sdot v15.4s, v24.16b, v23.4b[3]
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -5358,8 +5358,8 @@ linearQ5_1M1SDOT_block0:
 	WORD $0x4eb91f18 // orr v24.16b, v24.16b, v25.16b
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -5369,8 +5369,8 @@ linearQ5_1M1SDOT_block0:
 	WORD $0x6e38dd29 // fmul v9.4s, v9.4s, v24.4s
 	WORD $0x4e3bcd21 // fmla v1.4s, v9.4s, v27.4s
 	WORD $0x3dc05918 // ldr q24, [x8, #352]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -5476,8 +5476,8 @@ linearQ5_1M1SDOT_block0:
 	WORD $0x4eb91f18 // orr v24.16b, v24.16b, v25.16b
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -5487,8 +5487,8 @@ linearQ5_1M1SDOT_block0:
 	WORD $0x6e38dd29 // fmul v9.4s, v9.4s, v24.4s
 	WORD $0x4e3bcd23 // fmla v3.4s, v9.4s, v27.4s
 	WORD $0x3dc05d18 // ldr q24, [x8, #368]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf02 // fmla v2.4s, v24.4s, v26.4s
@@ -5661,8 +5661,8 @@ linearQ5_1M2SDOT_block0:
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -5680,8 +5680,8 @@ linearQ5_1M2SDOT_block0:
 	WORD $0x6e38dd6b // fmul v11.4s, v11.4s, v24.4s
 	WORD $0x4e3bcd63 // fmla v3.4s, v11.4s, v27.4s
 	WORD $0x3dc05918 // ldr q24, [x8, #352]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -5812,8 +5812,8 @@ linearQ5_1M2SDOT_block0:
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -5831,8 +5831,8 @@ linearQ5_1M2SDOT_block0:
 	WORD $0x6e38dd6b // fmul v11.4s, v11.4s, v24.4s
 	WORD $0x4e3bcd67 // fmla v7.4s, v11.4s, v27.4s
 	WORD $0x3dc05d18 // ldr q24, [x8, #368]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf04 // fmla v4.4s, v24.4s, v26.4s
@@ -6033,8 +6033,8 @@ linearQ5_1M3SDOT_block0:
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -6060,8 +6060,8 @@ linearQ5_1M3SDOT_block0:
 	WORD $0x6e38ddad // fmul v13.4s, v13.4s, v24.4s
 	WORD $0x4e3bcda5 // fmla v5.4s, v13.4s, v27.4s
 	WORD $0x3dc05918 // ldr q24, [x8, #352]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -6242,8 +6242,8 @@ linearQ5_1M3SDOT_block1:
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -6269,8 +6269,8 @@ linearQ5_1M3SDOT_block1:
 	WORD $0x6e38ddad // fmul v13.4s, v13.4s, v24.4s
 	WORD $0x4e3bcda5 // fmla v5.4s, v13.4s, v27.4s
 	WORD $0x3dc05d18 // ldr q24, [x8, #368]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -6497,8 +6497,8 @@ linearQ5_1M4SDOT_block0:
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb0f // sdot v15.4s, v24.16b, v23.4b[3]
 	WORD $0x3dc05118 // ldr q24, [x8, #320]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -6532,8 +6532,8 @@ linearQ5_1M4SDOT_block0:
 	WORD $0x6e38ddef // fmul v15.4s, v15.4s, v24.4s
 	WORD $0x4e3bcde7 // fmla v7.4s, v15.4s, v27.4s
 	WORD $0x3dc05918 // ldr q24, [x8, #352]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -6744,8 +6744,8 @@ linearQ5_1M4SDOT_block1:
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb0f // sdot v15.4s, v24.16b, v23.4b[3]
 	WORD $0x3dc05518 // ldr q24, [x8, #336]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -6779,8 +6779,8 @@ linearQ5_1M4SDOT_block1:
 	WORD $0x6e38ddef // fmul v15.4s, v15.4s, v24.4s
 	WORD $0x4e3bcde7 // fmla v7.4s, v15.4s, v27.4s
 	WORD $0x3dc05d18 // ldr q24, [x8, #368]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e3acf00 // fmla v0.4s, v24.4s, v26.4s
@@ -6958,13 +6958,13 @@ linearQ5_KM1SDOT_inside0:
 	WORD $0xfd40a118 // ldr d24, [x8, #320]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -6977,13 +6977,13 @@ linearQ5_KM1SDOT_inside0:
 	WORD $0xfd40a918 // ldr d24, [x8, #336]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -7092,13 +7092,13 @@ linearQ5_KM1SDOT_inside0:
 	WORD $0xfd40a518 // ldr d24, [x8, #328]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -7111,13 +7111,13 @@ linearQ5_KM1SDOT_inside0:
 	WORD $0xfd40ad18 // ldr d24, [x8, #344]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -7298,13 +7298,13 @@ linearQ5_KM2SDOT_inside0:
 	WORD $0xfd40a118 // ldr d24, [x8, #320]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -7325,13 +7325,13 @@ linearQ5_KM2SDOT_inside0:
 	WORD $0xfd40a918 // ldr d24, [x8, #336]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -7465,13 +7465,13 @@ linearQ5_KM2SDOT_inside0:
 	WORD $0xfd40a518 // ldr d24, [x8, #328]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -7492,13 +7492,13 @@ linearQ5_KM2SDOT_inside0:
 	WORD $0xfd40ad18 // ldr d24, [x8, #344]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -7707,13 +7707,13 @@ linearQ5_KM3SDOT_inside0:
 	WORD $0xfd40a118 // ldr d24, [x8, #320]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -7742,13 +7742,13 @@ linearQ5_KM3SDOT_inside0:
 	WORD $0xfd40a918 // ldr d24, [x8, #336]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -7937,13 +7937,13 @@ linearQ5_KM3SDOT_inside1:
 	WORD $0xfd40a518 // ldr d24, [x8, #328]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -7972,13 +7972,13 @@ linearQ5_KM3SDOT_inside1:
 	WORD $0xfd40ad18 // ldr d24, [x8, #344]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -8213,13 +8213,13 @@ linearQ5_KM4SDOT_inside0:
 	WORD $0xfd40a118 // ldr d24, [x8, #320]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -8256,13 +8256,13 @@ linearQ5_KM4SDOT_inside0:
 	WORD $0xfd40a918 // ldr d24, [x8, #336]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc009b9 // ldr q25, [x13, #32]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -8481,13 +8481,13 @@ linearQ5_KM4SDOT_inside1:
 	WORD $0xfd40a518 // ldr d24, [x8, #328]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -8524,13 +8524,13 @@ linearQ5_KM4SDOT_inside1:
 	WORD $0xfd40ad18 // ldr d24, [x8, #344]
 	WORD $0x2f08a718 // uxtl v24.8h, v24.8b
 	WORD $0x3dc00db9 // ldr q25, [x13, #48]
-	WORD $0x2f10a71a // uxtl v26.4s, v24
+	WORD $0x2f10a71a // uxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x6f10a71b // uxtl2 v27.4s, v24
+	WORD $0x6f10a71b // uxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD R4, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -8664,13 +8664,13 @@ linearQ6_KM1SDOT_inside0:
 	WORD $0xfd40c118 // ldr d24, [x8, #384]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -8739,13 +8739,13 @@ linearQ6_KM1SDOT_inside0:
 	WORD $0xfd40c918 // ldr d24, [x8, #400]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -8813,13 +8813,13 @@ linearQ6_KM1SDOT_inside0:
 	WORD $0xfd40c518 // ldr d24, [x8, #392]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -8888,13 +8888,13 @@ linearQ6_KM1SDOT_inside0:
 	WORD $0xfd40cd18 // ldr d24, [x8, #408]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -9030,13 +9030,13 @@ linearQ6_KM2SDOT_inside0:
 	WORD $0xfd40c118 // ldr d24, [x8, #384]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -9131,13 +9131,13 @@ linearQ6_KM2SDOT_inside0:
 	WORD $0xfd40c918 // ldr d24, [x8, #400]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -9229,13 +9229,13 @@ linearQ6_KM2SDOT_inside0:
 	WORD $0xfd40c518 // ldr d24, [x8, #392]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -9330,13 +9330,13 @@ linearQ6_KM2SDOT_inside0:
 	WORD $0xfd40cd18 // ldr d24, [x8, #408]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -9499,13 +9499,13 @@ linearQ6_KM3SDOT_inside0:
 	WORD $0xfd40c118 // ldr d24, [x8, #384]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -9626,13 +9626,13 @@ linearQ6_KM3SDOT_inside0:
 	WORD $0xfd40c918 // ldr d24, [x8, #400]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -9778,13 +9778,13 @@ linearQ6_KM3SDOT_inside1:
 	WORD $0xfd40c518 // ldr d24, [x8, #392]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -9905,13 +9905,13 @@ linearQ6_KM3SDOT_inside1:
 	WORD $0xfd40cd18 // ldr d24, [x8, #408]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -10099,13 +10099,13 @@ linearQ6_KM4SDOT_inside0:
 	WORD $0xfd40c118 // ldr d24, [x8, #384]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -10252,13 +10252,13 @@ linearQ6_KM4SDOT_inside0:
 	WORD $0xfd40c918 // ldr d24, [x8, #400]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc001b9 // ldr q25, [x13, #0]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -10433,13 +10433,13 @@ linearQ6_KM4SDOT_inside1:
 	WORD $0xfd40c518 // ldr d24, [x8, #392]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -10586,13 +10586,13 @@ linearQ6_KM4SDOT_inside1:
 	WORD $0xfd40cd18 // ldr d24, [x8, #408]
 	WORD $0x0f08a718 // sxtl v24.8h, v24.8b
 	WORD $0x3dc005b9 // ldr q25, [x13, #16]
-	WORD $0x0f10a71a // sxtl v26.4s, v24
+	WORD $0x0f10a71a // sxtl v26.4s, v24.h
 	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
-	WORD $0x4f10a71b // sxtl2 v27.4s, v24
+	WORD $0x4f10a71b // sxtl2 v27.4s, v24.h
 	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
-	WORD $0x0e217b38 // fcvtl v24.4s, v25
+	WORD $0x0e217b38 // fcvtl v24.4s, v25.h
 	WORD $0x6e38df5a // fmul v26.4s, v26.4s, v24.4s
-	WORD $0x4e217b38 // fcvtl2 v24.4s, v25
+	WORD $0x4e217b38 // fcvtl2 v24.4s, v25.h
 	WORD $0x6e38df7b // fmul v27.4s, v27.4s, v24.4s
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
@@ -10727,8 +10727,8 @@ linearQ8_0M1SDOT_block0:
 	WORD $0x6e3e1f18 // eor v24.16b, v24.16b, v30.16b
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x3dc08118 // ldr q24, [x8, #512]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -10790,8 +10790,8 @@ linearQ8_0M1SDOT_block0:
 	WORD $0x6e3e1f18 // eor v24.16b, v24.16b, v30.16b
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x3dc08518 // ldr q24, [x8, #528]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -10918,8 +10918,8 @@ linearQ8_0M2SDOT_block0:
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x3dc08118 // ldr q24, [x8, #512]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -11009,8 +11009,8 @@ linearQ8_0M2SDOT_block0:
 	WORD $0x4fb1eb09 // sdot v9.4s, v24.16b, v17.4b[3]
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x3dc08518 // ldr q24, [x8, #528]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -11168,8 +11168,8 @@ linearQ8_0M3SDOT_block0:
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x3dc08118 // ldr q24, [x8, #512]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -11312,8 +11312,8 @@ linearQ8_0M3SDOT_block1:
 	WORD $0x4fb3eb0b // sdot v11.4s, v24.16b, v19.4b[3]
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x3dc08518 // ldr q24, [x8, #528]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -11500,8 +11500,8 @@ linearQ8_0M4SDOT_block0:
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb0f // sdot v15.4s, v24.16b, v23.4b[3]
 	WORD $0x3dc08118 // ldr q24, [x8, #512]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -11677,8 +11677,8 @@ linearQ8_0M4SDOT_block1:
 	WORD $0x4fb5eb0d // sdot v13.4s, v24.16b, v21.4b[3]
 	WORD $0x4fb7eb0f // sdot v15.4s, v24.16b, v23.4b[3]
 	WORD $0x3dc08518 // ldr q24, [x8, #528]
-	WORD $0x0e217b1a // fcvtl v26.4s, v24
-	WORD $0x4e217b1b // fcvtl2 v27.4s, v24
+	WORD $0x0e217b1a // fcvtl v26.4s, v24.h
+	WORD $0x4e217b1b // fcvtl2 v27.4s, v24.h
 	ADD $0, R10, R14
 	WORD $0x4d40c9d8 // ld1r {v24.4s}, [x14]
 	WORD $0x4e21d908 // scvtf v8.4s, v8.4s
@@ -12022,11 +12022,11 @@ linearF16M1SDOT_group:
 linearF16M1SDOT_step:
 	WORD $0x4d40c934 // ld1r {v20.4s}, [x9]
 	WORD $0x3dc00118 // ldr q24, [x8, #0]
-	WORD $0x0e217b10 // fcvtl v16.4s, v24
-	WORD $0x4e217b11 // fcvtl2 v17.4s, v24
+	WORD $0x0e217b10 // fcvtl v16.4s, v24.h
+	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.h
 	WORD $0x3dc00519 // ldr q25, [x8, #16]
-	WORD $0x0e217b32 // fcvtl v18.4s, v25
-	WORD $0x4e217b33 // fcvtl2 v19.4s, v25
+	WORD $0x0e217b32 // fcvtl v18.4s, v25.h
+	WORD $0x4e217b33 // fcvtl2 v19.4s, v25.h
 	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
 	WORD $0x4e34ce21 // fmla v1.4s, v17.4s, v20.4s
 	WORD $0x4e34ce42 // fmla v2.4s, v18.4s, v20.4s
@@ -12074,11 +12074,11 @@ linearF16M2SDOT_step:
 	ADD $4, R9, R14
 	WORD $0x4d40c9d5 // ld1r {v21.4s}, [x14]
 	WORD $0x3dc00118 // ldr q24, [x8, #0]
-	WORD $0x0e217b10 // fcvtl v16.4s, v24
-	WORD $0x4e217b11 // fcvtl2 v17.4s, v24
+	WORD $0x0e217b10 // fcvtl v16.4s, v24.h
+	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.h
 	WORD $0x3dc00519 // ldr q25, [x8, #16]
-	WORD $0x0e217b32 // fcvtl v18.4s, v25
-	WORD $0x4e217b33 // fcvtl2 v19.4s, v25
+	WORD $0x0e217b32 // fcvtl v18.4s, v25.h
+	WORD $0x4e217b33 // fcvtl2 v19.4s, v25.h
 	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
 	WORD $0x4e34ce21 // fmla v1.4s, v17.4s, v20.4s
 	WORD $0x4e34ce42 // fmla v2.4s, v18.4s, v20.4s
@@ -12141,11 +12141,11 @@ linearF16M3SDOT_step:
 	ADD $8, R9, R14
 	WORD $0x4d40c9d6 // ld1r {v22.4s}, [x14]
 	WORD $0x3dc00118 // ldr q24, [x8, #0]
-	WORD $0x0e217b10 // fcvtl v16.4s, v24
-	WORD $0x4e217b11 // fcvtl2 v17.4s, v24
+	WORD $0x0e217b10 // fcvtl v16.4s, v24.h
+	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.h
 	WORD $0x3dc00519 // ldr q25, [x8, #16]
-	WORD $0x0e217b32 // fcvtl v18.4s, v25
-	WORD $0x4e217b33 // fcvtl2 v19.4s, v25
+	WORD $0x0e217b32 // fcvtl v18.4s, v25.h
+	WORD $0x4e217b33 // fcvtl2 v19.4s, v25.h
 	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
 	WORD $0x4e34ce21 // fmla v1.4s, v17.4s, v20.4s
 	WORD $0x4e34ce42 // fmla v2.4s, v18.4s, v20.4s
@@ -12223,11 +12223,11 @@ linearF16M4SDOT_step:
 	ADD $12, R9, R14
 	WORD $0x4d40c9d7 // ld1r {v23.4s}, [x14]
 	WORD $0x3dc00118 // ldr q24, [x8, #0]
-	WORD $0x0e217b10 // fcvtl v16.4s, v24
-	WORD $0x4e217b11 // fcvtl2 v17.4s, v24
+	WORD $0x0e217b10 // fcvtl v16.4s, v24.h
+	WORD $0x4e217b11 // fcvtl2 v17.4s, v24.h
 	WORD $0x3dc00519 // ldr q25, [x8, #16]
-	WORD $0x0e217b32 // fcvtl v18.4s, v25
-	WORD $0x4e217b33 // fcvtl2 v19.4s, v25
+	WORD $0x0e217b32 // fcvtl v18.4s, v25.h
+	WORD $0x4e217b33 // fcvtl2 v19.4s, v25.h
 	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
 	WORD $0x4e34ce21 // fmla v1.4s, v17.4s, v20.4s
 	WORD $0x4e34ce42 // fmla v2.4s, v18.4s, v20.4s
@@ -12296,11 +12296,11 @@ linearBF16M1SDOT_group:
 linearBF16M1SDOT_step:
 	WORD $0x4d40c934 // ld1r {v20.4s}, [x9]
 	WORD $0x3dc00118 // ldr q24, [x8, #0]
-	WORD $0x2e613b10 // shll #16: v16.4s, v24
-	WORD $0x6e613b11 // shll #16:2 v17.4s, v24
+	WORD $0x2e613b10 // shll v16.4s, v24.h, #16
+	WORD $0x6e613b11 // shll2 v17.4s, v24.h, #16
 	WORD $0x3dc00519 // ldr q25, [x8, #16]
-	WORD $0x2e613b32 // shll #16: v18.4s, v25
-	WORD $0x6e613b33 // shll #16:2 v19.4s, v25
+	WORD $0x2e613b32 // shll v18.4s, v25.h, #16
+	WORD $0x6e613b33 // shll2 v19.4s, v25.h, #16
 	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
 	WORD $0x4e34ce21 // fmla v1.4s, v17.4s, v20.4s
 	WORD $0x4e34ce42 // fmla v2.4s, v18.4s, v20.4s
@@ -12348,11 +12348,11 @@ linearBF16M2SDOT_step:
 	ADD $4, R9, R14
 	WORD $0x4d40c9d5 // ld1r {v21.4s}, [x14]
 	WORD $0x3dc00118 // ldr q24, [x8, #0]
-	WORD $0x2e613b10 // shll #16: v16.4s, v24
-	WORD $0x6e613b11 // shll #16:2 v17.4s, v24
+	WORD $0x2e613b10 // shll v16.4s, v24.h, #16
+	WORD $0x6e613b11 // shll2 v17.4s, v24.h, #16
 	WORD $0x3dc00519 // ldr q25, [x8, #16]
-	WORD $0x2e613b32 // shll #16: v18.4s, v25
-	WORD $0x6e613b33 // shll #16:2 v19.4s, v25
+	WORD $0x2e613b32 // shll v18.4s, v25.h, #16
+	WORD $0x6e613b33 // shll2 v19.4s, v25.h, #16
 	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
 	WORD $0x4e34ce21 // fmla v1.4s, v17.4s, v20.4s
 	WORD $0x4e34ce42 // fmla v2.4s, v18.4s, v20.4s
@@ -12415,11 +12415,11 @@ linearBF16M3SDOT_step:
 	ADD $8, R9, R14
 	WORD $0x4d40c9d6 // ld1r {v22.4s}, [x14]
 	WORD $0x3dc00118 // ldr q24, [x8, #0]
-	WORD $0x2e613b10 // shll #16: v16.4s, v24
-	WORD $0x6e613b11 // shll #16:2 v17.4s, v24
+	WORD $0x2e613b10 // shll v16.4s, v24.h, #16
+	WORD $0x6e613b11 // shll2 v17.4s, v24.h, #16
 	WORD $0x3dc00519 // ldr q25, [x8, #16]
-	WORD $0x2e613b32 // shll #16: v18.4s, v25
-	WORD $0x6e613b33 // shll #16:2 v19.4s, v25
+	WORD $0x2e613b32 // shll v18.4s, v25.h, #16
+	WORD $0x6e613b33 // shll2 v19.4s, v25.h, #16
 	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
 	WORD $0x4e34ce21 // fmla v1.4s, v17.4s, v20.4s
 	WORD $0x4e34ce42 // fmla v2.4s, v18.4s, v20.4s
@@ -12497,11 +12497,11 @@ linearBF16M4SDOT_step:
 	ADD $12, R9, R14
 	WORD $0x4d40c9d7 // ld1r {v23.4s}, [x14]
 	WORD $0x3dc00118 // ldr q24, [x8, #0]
-	WORD $0x2e613b10 // shll #16: v16.4s, v24
-	WORD $0x6e613b11 // shll #16:2 v17.4s, v24
+	WORD $0x2e613b10 // shll v16.4s, v24.h, #16
+	WORD $0x6e613b11 // shll2 v17.4s, v24.h, #16
 	WORD $0x3dc00519 // ldr q25, [x8, #16]
-	WORD $0x2e613b32 // shll #16: v18.4s, v25
-	WORD $0x6e613b33 // shll #16:2 v19.4s, v25
+	WORD $0x2e613b32 // shll v18.4s, v25.h, #16
+	WORD $0x6e613b33 // shll2 v19.4s, v25.h, #16
 	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
 	WORD $0x4e34ce21 // fmla v1.4s, v17.4s, v20.4s
 	WORD $0x4e34ce42 // fmla v2.4s, v18.4s, v20.4s

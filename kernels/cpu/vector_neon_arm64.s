@@ -196,9 +196,9 @@ TEXT ·toF16NEON(SB), 0, $160-24
 	MOVD n+16(FP), R3
 toF16NEON_loop:
 	WORD $0x3dc00021 // ldr q1, [x1, #0]
-	WORD $0x0e216820 // fcvtn v0, v1
+	WORD $0x0e216820 // fcvtn v0.8h, v1.4s
 	WORD $0x3dc00421 // ldr q1, [x1, #16]
-	WORD $0x4e216820 // fcvtn2 v0, v1
+	WORD $0x4e216820 // fcvtn2 v0.8h, v1.4s
 	WORD $0x3d800000 // str q0, [x0, #0]
 	ADD $16, R0
 	ADD $32, R1
@@ -413,19 +413,19 @@ quantizeNEON_block:
 	WORD $0x4ea784ce // add v14.4s, v6.4s, v7.4s
 	WORD $0x4eae85ad // add v13.4s, v13.4s, v14.4s
 	WORD $0x4eb1b9ad // addv v13.s, v13.4s
-	WORD $0x0e61280e // xtn .4h v14, v0
-	WORD $0x4e61282e // xtn .4h2 v14, v1
-	WORD $0x0e61284f // xtn .4h v15, v2
-	WORD $0x4e61286f // xtn .4h2 v15, v3
-	WORD $0x0e2129d0 // xtn .8b v16, v14
-	WORD $0x4e2129f0 // xtn .8b2 v16, v15
+	WORD $0x0e61280e // xtn v14.8h, v0.4s
+	WORD $0x4e61282e // xtn2 v14.8h, v1.4s
+	WORD $0x0e61284f // xtn v15.8h, v2.4s
+	WORD $0x4e61286f // xtn2 v15.8h, v3.4s
+	WORD $0x0e2129d0 // xtn v16.16b, v14.8h
+	WORD $0x4e2129f0 // xtn2 v16.16b, v15.8h
 	WORD $0x3d800010 // str q16, [x0, #0]
-	WORD $0x0e61288e // xtn .4h v14, v4
-	WORD $0x4e6128ae // xtn .4h2 v14, v5
-	WORD $0x0e6128cf // xtn .4h v15, v6
-	WORD $0x4e6128ef // xtn .4h2 v15, v7
-	WORD $0x0e2129d0 // xtn .8b v16, v14
-	WORD $0x4e2129f0 // xtn .8b2 v16, v15
+	WORD $0x0e61288e // xtn v14.8h, v4.4s
+	WORD $0x4e6128ae // xtn2 v14.8h, v5.4s
+	WORD $0x0e6128cf // xtn v15.8h, v6.4s
+	WORD $0x4e6128ef // xtn2 v15.8h, v7.4s
+	WORD $0x0e2129d0 // xtn v16.16b, v14.8h
+	WORD $0x4e2129f0 // xtn2 v16.16b, v15.8h
 	WORD $0x3d800410 // str q16, [x0, #16]
 	WORD $0x4ead858d // add v13.4s, v12.4s, v13.4s
 	WORD $0x4e21d9ae // scvtf v14.4s, v13.4s
