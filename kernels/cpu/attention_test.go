@@ -294,7 +294,7 @@ func TestMergeRule(t *testing.T) {
 			case 1: // sees nothing of this chunk
 				m[i], l[i] = negativeInfinity, 0
 			case 2: // far apart
-				m[i] = M[i] + 300
+				m[i] = M[i] + 120 + 300*rng.Float32()
 			case 3:
 				m[i] = M[i]
 			}
