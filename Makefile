@@ -9,7 +9,7 @@ POSITIONS ?= 512
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-schedules test-clients accuracy bench bench-peers bench-peers-serve bench-sessions bench-surface lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-schedules test-clients accuracy bench bench-peers bench-peers-serve bench-sessions bench-surface roofline test-arm64 lint generate generate-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,13 @@ bench-surface: $(MODEL) ## idle connections, 429s at 5 times the load, a stream 
 bench-sessions: build $(MODEL) ## resume, forks, parked sessions and the log's price, beside llama-server's slots; write bench/results
 	sh bench/peers/build.sh --all
 	$(GO) run ./bench/sessions -model $(MODEL)
+
+roofline: ## draw the CPU kernels against this machine's roofs into bench/results
+	$(GO) test -run '^$$' -bench Roofline -benchtime 1x ./kernels/cpu -roofline $(CURDIR)/bench/results/roofline.svg
+
+test-arm64: ## the kernels of arm64 and a hash of logits, under qemu-aarch64 (Debian: qemu-user)
+	GOARCH=arm64 $(GO) test -exec "qemu-aarch64 -cpu max" -timeout 30m ./kernels/cpu
+	GOARCH=arm64 $(GO) test -exec "qemu-aarch64 -cpu max" -run LogitsHash ./device/cpu
 
 lint: ## formatting, vet, import arrows
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

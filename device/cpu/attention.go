@@ -77,6 +77,7 @@ type attention struct {
 	// single tokens with long contexts, which would leave threads idle.
 	parts     []float32
 	maxChunks int32 // of the groups of the step
+	run       int32 // chunks of one task of a split step
 }
 
 // attentionWorker is one thread's scratch.
@@ -115,6 +116,9 @@ func (a *attention) prepare(p *program) {
 			a.groups = append(a.groups, g)
 		}
 	}
+	// Some tasks for every thread, of more than one chunk where there are enough:
+	// a chunk is fetched while the one before it is computed.
+	a.run = max(1, min(8, a.maxChunks*int32(len(a.groups))/int32(4*a.layout.workers)))
 }
 
 // split reports whether the step's attention over this many KV heads is spread
@@ -160,20 +164,18 @@ func (a *attention) compile(p *program, op graph.Attention, layer int, q, y *buf
 	p.add(
 		func() int {
 			if a.split(kvHeads) {
-				return len(a.groups) * kvHeads * int(a.maxChunks)
+				return len(a.groups) * kvHeads * a.runs()
 			}
 			return len(a.groups) * kvHeads
 		},
 		func(i, worker int) {
 			w := &a.workers[worker]
 			if !a.split(kvHeads) {
-				h.whole(w, &a.groups[i/kvHeads], i%kvHeads)
+				// Threads work on the same head, whose KV the caches then share.
+				h.whole(w, &a.groups[i%len(a.groups)], i/len(a.groups))
 				return
 			}
-			pair, c := i/int(a.maxChunks), int32(i%int(a.maxChunks))
-			if g := &a.groups[pair/kvHeads]; c < g.chunks && c >= h.first(g) {
-				h.part(w, g, pair%kvHeads, c, a.part(pair, c))
-			}
+			h.parts(w, i/a.runs(), kvHeads, int32(i%a.runs()))
 		})
 	p.add(
 		func() int {
@@ -184,6 +186,9 @@ func (a *attention) compile(p *program, op graph.Attention, layer int, q, y *buf
 		},
 		func(i, worker int) { h.merge(&a.workers[worker], &a.groups[i/kvHeads], i, i%kvHeads) })
 }
+
+// runs is the number of tasks that the longest context is split into.
+func (a *attention) runs() int { return int((a.maxChunks + a.run - 1) / a.run) }
 
 // part returns where the result of chunk c of a (group, KV head) pair is kept.
 func (a *attention) part(pair int, c int32) []float32 {
@@ -202,8 +207,9 @@ func (h *head) load(w *attentionWorker, g *queryGroup, kvHead int) int {
 	return int(g.count) * h.group
 }
 
-// attend computes chunk c of a group's n queries into m, l and acc.
-func (h *head) attend(w *attentionWorker, g *queryGroup, kvHead int, c int32, n int, m, l, acc []float32) {
+// attend computes chunk c of a group's n queries into m, l and acc. The worker
+// goes on to the next one if that is before end.
+func (h *head) attend(w *attentionWorker, g *queryGroup, kvHead int, c, end int32, n int, m, l, acc []float32) {
 	start := c * kernels.ChunkSlots
 	for i := range n {
 		pos := h.in.Positions[g.token+int32(i/h.group)]
@@ -212,7 +218,11 @@ func (h *head) attend(w *attentionWorker, g *queryGroup, kvHead int, c int32, n 
 	furthest := h.in.Positions[g.token+g.count-1]
 	from := int(c) * chunkBlocks
 	to := min(from+chunkBlocks, int(furthest)/device.BlockTokens+1)
-	h.pools[h.kind].chunk(&w.chunk, h.table.Row(h.kind, g.row)[from:to], h.layer, kvHead)
+	blocks, pool := h.table.Row(h.kind, g.row), h.pools[h.kind]
+	pool.chunk(&w.chunk, blocks[from:to], h.layer, kvHead)
+	if c+1 < end {
+		pool.next(&w.chunk, blocks[to:min(to+chunkBlocks, int(furthest)/device.BlockTokens+1)], h.layer, kvHead)
+	}
 	w.chunk.Cap = h.limit
 	h.kernels.AttendChunk(&w.chunk, w.q, n, w.first, w.last, w.scratch, m, l, acc)
 }
@@ -226,21 +236,25 @@ func (h *head) first(g *queryGroup) int32 {
 func (h *head) whole(w *attentionWorker, g *queryGroup, kvHead int) {
 	n, d := h.load(w, g, kvHead), h.op.HeadDim
 	first := h.first(g)
-	h.attend(w, g, kvHead, first, n, w.tm, w.tl, w.total)
+	h.attend(w, g, kvHead, first, g.chunks, n, w.tm, w.tl, w.total)
 	for c := first + 1; c < g.chunks; c++ {
-		h.attend(w, g, kvHead, c, n, w.m, w.l, w.acc)
-		for i := range n {
-			h.kernels.MergeChunk(&w.tm[i], &w.tl[i], w.total[i*d:(i+1)*d], w.m[i], w.l[i], w.acc[i*d:(i+1)*d])
-		}
+		h.attend(w, g, kvHead, c, g.chunks, n, w.m, w.l, w.acc)
+		h.kernels.MergeChunks(w.tm, w.tl, w.total, w.m, w.l, w.acc, n, d)
 	}
 	h.finish(w, g, kvHead, n)
 }
 
-// part runs one chunk of a single token over one KV head. The result is m and l
-// per query, then the accumulators.
-func (h *head) part(w *attentionWorker, g *queryGroup, kvHead int, c int32, out []float32) {
+// parts runs one run of chunks of a single token over one KV head. The result of
+// each is m and l per query, then the accumulators.
+func (h *head) parts(w *attentionWorker, pair, kvHeads int, run int32) {
+	a := &h.attention
+	g, kvHead := &a.groups[pair/kvHeads], pair%kvHeads
+	end := min((run+1)*a.run, g.chunks)
 	n := h.load(w, g, kvHead)
-	h.attend(w, g, kvHead, c, n, out[:n], out[n:2*n], out[2*n:])
+	for c := max(run*a.run, h.first(g)); c < end; c++ {
+		out := a.part(pair, c)
+		h.attend(w, g, kvHead, c, end, n, out[:n], out[n:2*n], out[2*n:])
+	}
 }
 
 // merge brings the parts of a single token together, in order.
@@ -249,10 +263,7 @@ func (h *head) merge(w *attentionWorker, g *queryGroup, pair, kvHead int) {
 	clear(w.tl[:n])
 	for c := h.first(g); c < g.chunks; c++ {
 		part := h.attention.part(pair, c)
-		for i := range n {
-			acc := part[2*n+i*d : 2*n+(i+1)*d]
-			h.kernels.MergeChunk(&w.tm[i], &w.tl[i], w.total[i*d:(i+1)*d], part[i], part[n+i], acc)
-		}
+		h.kernels.MergeChunks(w.tm, w.tl, w.total, part[:n], part[n:2*n], part[2*n:], n, d)
 	}
 	h.finish(w, g, kvHead, n)
 }

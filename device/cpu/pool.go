@@ -56,15 +56,24 @@ func (p *pool) head(block int32, layer, head int) (k, v []byte) {
 	return p.data[at : at+n], p.data[at+n : at+2*n]
 }
 
-// chunk points c at the blocks of one chunk, as far as blocks reaches.
+// chunk points c at the blocks of one chunk, as far as blocks reaches, and at none
+// that come next.
 func (p *pool) chunk(c *kernels.Chunk, blocks []int32, layer, head int) {
 	c.Type, c.Dim = p.dtype, p.kv[layer].HeadDim
 	for i := range c.K {
-		c.K[i], c.V[i] = nil, nil
+		c.K[i], c.V[i], c.Next[i] = nil, nil, nil
 		if i < len(blocks) {
 			k, v := p.head(blocks[i], layer, head)
 			c.K[i], c.V[i] = unsafe.Pointer(&k[0]), unsafe.Pointer(&v[0])
 		}
+	}
+}
+
+// next points c at the blocks of the chunk that is computed after it.
+func (p *pool) next(c *kernels.Chunk, blocks []int32, layer, head int) {
+	for i, b := range blocks {
+		k, _ := p.head(b, layer, head)
+		c.Next[i] = unsafe.Pointer(&k[0])
 	}
 }
 

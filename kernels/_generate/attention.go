@@ -13,6 +13,11 @@ import (
 //
 // Scores and weights are rows of 256 floats, one a query. Blocks are given as
 // pointers to an array of base addresses.
+//
+// Blocks lie far apart, so that the hardware's prefetchers begin anew at each of
+// them. The kernels therefore fetch blocks of as many bytes ahead: while scores
+// reads keys the chunk's values, and while values reads those the keys of the
+// chunk that comes next. A prefetch of an address that is not mapped does nothing.
 const chunkBytes = 4 * 256
 
 // attention describes the kernels of one tier.
@@ -41,8 +46,10 @@ func (a asm) attention(d attention) {
 	}
 	if d.width == 512 {
 		a.weightsAVX512(k)
+		a.weightsWholeAVX512(k)
 	} else {
 		a.weightsAVX2(k)
+		a.weightsWholeAVX2(k)
 	}
 	for _, t := range kvTypes {
 		for _, dims := range d.dims {
@@ -78,12 +85,12 @@ func elementBytes(t string) int {
 // scores emits one FMA chain for each slot and query.
 func (a asm) scores(d attention, t string, nq int) {
 	a.function(scoresName(t, nq, d.tier),
-		"p, q *float32, dim uintptr, k **byte, blocks uintptr",
-		name("computes the scores of %d queries of dim values each, a multiple of 16,\nagainst %s keys.", nq, t))
+		"p, q *float32, dim uintptr, k, ahead **byte, blocks uintptr",
+		name("computes the scores of %d queries of dim values each, a multiple of 16,\nagainst %s keys, and fetches the blocks ahead.", nq, t))
 	p, q, dim, kp, blocks := reg.RDI, reg.RSI, reg.RDX, reg.RCX, reg.R8
-	stride, q0, q3, k, count := reg.R9, reg.R10, reg.R11, reg.RBX, reg.RAX
-	k2 := reg.R12
-	a.load("p", p, "q", q, "dim", dim, "k", kp, "blocks", blocks)
+	stride, q0, q3, count, ap := reg.R9, reg.R10, reg.R11, reg.RAX, reg.R13
+	k, fetch := []reg.Register{reg.RBX, reg.R12}, []reg.Register{reg.R14, reg.R15}
+	a.load("p", p, "q", q, "dim", dim, "k", kp, "ahead", ap, "blocks", blocks)
 	a.MOVQ(dim, stride)
 	a.SHLQ(operand.Imm(2), stride)
 	v := vectors(d.width)
@@ -95,10 +102,10 @@ func (a asm) scores(d attention, t string, nq int) {
 	pass := func(label string, n int) {
 		acc := v[:nq*per*n]
 		rest := v[len(acc):]
-		a.MOVQ(at(kp, 0), k)
-		keys := []reg.Register{k, k2}[:n]
-		if n == 2 {
-			a.MOVQ(at(kp, 8), k2)
+		keys, fetch := k[:n], fetch[:n]
+		for b := range n {
+			a.MOVQ(at(kp, 8*b), keys[b])
+			a.MOVQ(at(ap, 8*b), fetch[b])
 		}
 		a.MOVQ(q, q0)
 		if nq > 3 {
@@ -118,6 +125,9 @@ func (a asm) scores(d attention, t string, nq int) {
 		a.align()
 		a.Label(label)
 		for u := range 4 {
+			for _, base := range fetch {
+				a.fetch(base, 32*bytes*u, 32*bytes)
+			}
 			if d.width == 512 {
 				for b, base := range keys {
 					for s := range per {
@@ -135,14 +145,15 @@ func (a asm) scores(d attention, t string, nq int) {
 				a.VBROADCASTSS(query(i, u), rest[1+i])
 			}
 			for s := range per {
-				a.widen(t, at(k, bytes*(32*u+8*s)), rest[0])
+				a.widen(t, at(keys[0], bytes*(32*u+8*s)), rest[0])
 				for i := range nq {
 					a.VFMADD231PS(rest[0], rest[1+i], acc[i*per+s])
 				}
 			}
 		}
-		for _, base := range keys {
-			a.add(4*32*bytes, base)
+		for b := range n {
+			a.add(4*32*bytes, keys[b])
+			a.add(4*32*bytes, fetch[b])
 		}
 		a.add(16, q0)
 		if nq > 3 {
@@ -157,6 +168,7 @@ func (a asm) scores(d attention, t string, nq int) {
 		}
 		a.add(128*n, p)
 		a.add(8*n, kp)
+		a.add(8*n, ap)
 	}
 
 	if d.width == 512 && nq == 1 { // two blocks at once, for two more chains
@@ -178,6 +190,13 @@ func (a asm) scores(d attention, t string, nq int) {
 	a.ret()
 }
 
+// fetch asks for n bytes at base + disp, into the second-level cache.
+func (a asm) fetch(base reg.Register, disp, n int) {
+	for i := 0; i < n; i += 64 {
+		a.PREFETCHT1(at(base, disp+i))
+	}
+}
+
 // zero clears a register.
 func (a asm) zero(width int, r reg.VecPhysical) {
 	if width == 512 {
@@ -190,12 +209,13 @@ func (a asm) zero(width int, r reg.VecPhysical) {
 // values emits one FMA chain for each query and dimension, over ascending slots.
 func (a asm) values(d attention, t string, nq, dims int) {
 	a.function(valuesName(t, nq, dims, d.tier),
-		"acc *float32, stride uintptr, p *float32, v **byte, offset, rowBytes, from, to uintptr",
-		name("adds the slots [from, to) of %s values, at offset in rows of\nrowBytes, to %d vectors of %d queries. stride is between queries, in bytes.", t, dims, nq))
+		"acc *float32, stride uintptr, p *float32, v, ahead **byte, offset, rowBytes, from, to uintptr",
+		name("adds the slots [from, to) of %s values, at offset in rows of\nrowBytes, to %d vectors of %d queries, and fetches the same of the blocks ahead.\nstride is between queries, in bytes.", t, dims, nq))
 	acc, stride, p, blocks := reg.RDI, reg.RSI, reg.RDX, reg.RCX
 	offset, rowBytes, from, to := reg.R8, reg.R9, reg.R10, reg.R11
 	acc3, v, count, tmp := reg.R12, reg.RBX, reg.RAX, reg.R13
-	a.load("acc", acc, "stride", stride, "p", p, "v", blocks, "offset", offset, "rowBytes", rowBytes, "from", from, "to", to)
+	ahead, fetch := reg.R15, reg.R14
+	a.load("acc", acc, "stride", stride, "p", p, "v", blocks, "ahead", ahead, "offset", offset, "rowBytes", rowBytes, "from", from, "to", to)
 	regs := vectors(d.width)
 	sums, rest := regs[:nq*dims], regs[nq*dims:]
 	lanes := d.width / 32
@@ -221,6 +241,8 @@ func (a asm) values(d attention, t string, nq, dims int) {
 	a.SHRQ(operand.Imm(5), tmp)
 	a.MOVQ(operand.Mem{Base: blocks, Index: tmp, Scale: 8}, v)
 	a.ADDQ(offset, v)
+	a.MOVQ(operand.Mem{Base: ahead, Index: tmp, Scale: 8}, fetch)
+	a.ADDQ(offset, fetch)
 	a.INCQ(tmp)
 	a.SHLQ(operand.Imm(5), tmp) // the end of the block
 	a.CMPQ(tmp, to)
@@ -230,9 +252,11 @@ func (a asm) values(d attention, t string, nq, dims int) {
 	a.ANDQ(operand.Imm(31), from)
 	a.IMULQ(rowBytes, from)
 	a.ADDQ(from, v)
+	a.ADDQ(from, fetch)
 	a.MOVQ(tmp, from)
 	a.align()
 	a.Label("slot")
+	a.fetch(fetch, 0, elementBytes(t)*lanes*dims)
 	if d.width == 512 {
 		for j := range dims {
 			a.widen(t, at(v, elementBytes(t)*lanes*j), rest[j])
@@ -255,6 +279,7 @@ func (a asm) values(d attention, t string, nq, dims int) {
 	}
 	a.add(4, p)
 	a.ADDQ(rowBytes, v)
+	a.ADDQ(rowBytes, fetch)
 	a.DECQ(count)
 	a.JNZ(operand.LabelRef("slot"))
 	a.CMPQ(from, to)
@@ -264,151 +289,5 @@ func (a asm) values(d attention, t string, nq, dims int) {
 			a.VMOVUPS(sums[i*dims+j], out(i, j))
 		}
 	}
-	a.ret()
-}
-
-const weightsSignature = "p *float32, from, to uintptr, max, sum *float32"
-const weightsDoc = "turns the scores of the slots [from, to) of one query into weights,\nand gives their maximum and the sum of the weights."
-
-// weightsAVX512 works on 16 slots at a time, masks at the ends.
-func (a asm) weightsAVX512(k func(string) operand.Mem) {
-	z := vectors(512)
-	p, from, to, cur, i := reg.RDI, reg.RSI, reg.RDX, reg.RBX, reg.RAX
-	first, last, index, step, top := z[16], z[17], z[18], z[19], z[20]
-	a.function("weightsAVX512", weightsSignature, weightsDoc)
-	a.load("p", p, "from", from, "to", to)
-	a.VPBROADCASTD(from.As32(), first)
-	a.VPBROADCASTD(to.As32(), last)
-	a.VPBROADCASTD(k("16"), step)
-	a.VBROADCASTSS(k("max"), top)
-	// begin sets the cursor and index to the first 16 slots.
-	begin := func() {
-		a.MOVQ(from, i)
-		a.ANDQ(operand.Imm(0xf0), i)
-		a.LEAQ(operand.Mem{Base: p, Index: i, Scale: 4}, cur)
-		a.VPBROADCASTD(i.As32(), index)
-		a.VPADDD(k("iota"), index, index)
-	}
-	// visible sets K1 to the visible ones of the 16 slots, and moves index on.
-	visible := func() {
-		a.VPCMPD(operand.Imm(5), first, index, reg.K1)        // index >= from
-		a.VPCMPD(operand.Imm(1), last, index, reg.K1, reg.K1) // index < to
-		a.VPADDD(step, index, index)
-	}
-	next := func(label string) {
-		a.add(64, cur)
-		a.add(16, i)
-		a.CMPQ(i, to)
-		a.JCS(operand.LabelRef(label))
-	}
-	max, sum := z[4], z[0]
-	begin()
-	a.VBROADCASTSS(k("-inf"), max)
-	a.Label("max")
-	visible()
-	a.VMOVUPS(at(cur, 0), z[1])
-	a.VMAXPS(z[1], max, reg.K1, max)
-	next("max")
-	a.VSHUFF64X2(operand.Imm(0x4e), max, max, z[1])
-	a.VMAXPS(z[1], max, max)
-	a.VSHUFF64X2(operand.Imm(0xb1), max, max, z[1])
-	a.VMAXPS(z[1], max, max)
-	a.VPSHUFD(operand.Imm(0x4e), max, z[1])
-	a.VMAXPS(z[1], max, max)
-	a.VPSHUFD(operand.Imm(0xb1), max, z[1])
-	a.VMAXPS(z[1], max, max)
-	a.VPXORD(z[1], z[1], z[1])
-	a.VADDPS(z[1], max, max) // -0 is +0
-	a.load("max", reg.RCX)
-	a.VMOVSS(reg.X4, at(reg.RCX, 0))
-
-	begin()
-	a.VPXORD(sum, sum, sum)
-	a.Label("exp")
-	visible()
-	a.VMOVUPS(at(cur, 0), z[1])
-	a.VSUBPS(max, z[1], z[1])
-	a.exp2AVX512(k, z[1], top, z[2], z[3], reg.K1, reg.K2)
-	a.VMOVUPS(z[1], at(cur, 0))
-	a.VADDPS(z[1], sum, sum)
-	next("exp")
-	a.VEXTRACTF64X4(operand.Imm(1), sum, reg.Y2)
-	a.fold(reg.Y0, reg.Y2, reg.Y1)
-	a.load("sum", reg.RCX)
-	a.VMOVSS(reg.X0, at(reg.RCX, 0))
-	a.ret()
-}
-
-// weightsAVX2 works on 16 slots at a time as two vectors, masks at the ends.
-func (a asm) weightsAVX2(k func(string) operand.Mem) {
-	y := vectors(256)
-	p, from, to, cur, i := reg.RDI, reg.RSI, reg.RDX, reg.RBX, reg.RAX
-	sum, first, last, index, max := [2]reg.VecPhysical{y[0], y[2]}, y[8], y[9], y[10], y[11]
-	a.function("weightsAVX2", weightsSignature, weightsDoc)
-	a.load("p", p, "from", from, "to", to)
-	a.VMOVD(from.As32(), reg.X8)
-	a.VPBROADCASTD(reg.X8, first)
-	a.VMOVD(to.As32(), reg.X9)
-	a.VPBROADCASTD(reg.X9, last)
-	begin := func() {
-		a.MOVQ(from, i)
-		a.ANDQ(operand.Imm(0xf0), i)
-		a.LEAQ(operand.Mem{Base: p, Index: i, Scale: 4}, cur)
-		a.VMOVD(i.As32(), reg.X10)
-		a.VPBROADCASTD(reg.X10, index)
-	}
-	// visible sets to to all ones in the visible ones of the half's 8 slots.
-	visible := func(half int, to, tmp reg.VecPhysical) {
-		iota := k("iota")
-		iota.Disp += 32 * half
-		a.VPADDD(iota, index, tmp)
-		a.VPCMPGTD(tmp, first, to) // from > index
-		a.VPCMPGTD(tmp, last, tmp) // to > index
-		a.VPANDN(tmp, to, to)
-	}
-	next := func(label string) {
-		a.VPADDD(k("16"), index, index)
-		a.add(64, cur)
-		a.add(16, i)
-		a.CMPQ(i, to)
-		a.JCS(operand.LabelRef(label))
-	}
-	begin()
-	a.VMOVUPS(k("-inf"), max)
-	a.Label("max")
-	for half := range 2 {
-		visible(half, y[3], y[4])
-		a.VMAXPS(at(cur, 32*half), max, y[5])
-		a.VBLENDVPS(y[3], y[5], max, max)
-	}
-	next("max")
-	a.VPERMPD(operand.Imm(0x4e), max, y[1])
-	a.VMAXPS(y[1], max, max)
-	a.VPSHUFD(operand.Imm(0x4e), max, y[1])
-	a.VMAXPS(y[1], max, max)
-	a.VPSHUFD(operand.Imm(0xb1), max, y[1])
-	a.VMAXPS(y[1], max, max)
-	a.VXORPS(y[1], y[1], y[1])
-	a.VADDPS(y[1], max, max) // -0 is +0
-	a.load("max", reg.RCX)
-	a.VMOVSS(reg.X11, at(reg.RCX, 0))
-
-	begin()
-	a.VXORPS(sum[0], sum[0], sum[0])
-	a.VXORPS(sum[1], sum[1], sum[1])
-	a.Label("exp")
-	for half, s := range sum {
-		visible(half, y[3], y[4])
-		a.VMOVUPS(at(cur, 32*half), y[1])
-		a.VSUBPS(max, y[1], y[1])
-		a.exp2AVX2(k, y[1], y[4], y[5], y[6])
-		a.VANDPS(y[3], y[1], y[1])
-		a.VMOVUPS(y[1], at(cur, 32*half))
-		a.VADDPS(y[1], s, s)
-	}
-	next("exp")
-	a.fold(sum[0], sum[1], y[1])
-	a.load("sum", reg.RCX)
-	a.VMOVSS(reg.X0, at(reg.RCX, 0))
 	a.ret()
 }

@@ -24,8 +24,11 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// constraint is the build constraint of all generated files.
-const constraint = "amd64,!noasm"
+// The build constraints of the generated files.
+const (
+	constraint      = "amd64,!noasm"
+	constraintARM64 = "arm64,!noasm"
+)
 
 var config = printer.Config{Argv: []string{"go", "run", ".", "-out", "../cpu"}, Pkg: "cpu"}
 
@@ -41,7 +44,9 @@ func main() {
 		generate func(a asm)
 	}{
 		{"linear_avx512", linearAVX512},
+		{"linear_avx512bw", linearAVX512BW},
 		{"linear_avx2", linearAVX2},
+		{"linear_avx2vnni", linearAVX2VNNI},
 		{"quantize", quantize},
 		{"vector", vector},
 		{"attention_avx512", attentionAVX512},
@@ -68,11 +73,30 @@ func main() {
 			write(filepath.Join(*out, f.name+p.suffix), text)
 		}
 	}
-	text, err := format.Source(switches())
+	for _, f := range []struct {
+		name     string
+		generate func(n *neon)
+	}{
+		{"linear_sdot", (*neon).linear},
+		{"linear_i8mm", (*neon).linearMatrix},
+		{"vector_neon", (*neon).vector},
+		{"attention_neon", (*neon).attention},
+	} {
+		n := newNEON()
+		f.generate(n)
+		write(filepath.Join(*out, f.name+"_arm64.s"), []byte(n.asm.String()))
+		writeGo(filepath.Join(*out, f.name+"_arm64.go"), []byte(n.stubs.String()))
+	}
+	writeGo(filepath.Join(*out, "switch_amd64.go"), switchesAMD64())
+	writeGo(filepath.Join(*out, "switch_arm64.go"), switchesARM64())
+}
+
+func writeGo(path string, text []byte) {
+	text, err := format.Source(text)
 	if err != nil {
 		log.Fatal(err)
 	}
-	write(filepath.Join(*out, "switch_amd64.go"), text)
+	write(path, text)
 }
 
 func write(path string, text []byte) {

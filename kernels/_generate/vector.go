@@ -84,6 +84,17 @@ func vector(a asm) {
 			a.VMOVUPS(z[0], at(dst, 0))
 		})
 
+	a.function("exp2AVX2", "x *float32, n uintptr", "replaces n values, a multiple of 8, by their powers of 2.")
+	a.load("x", p, "n", n)
+	a.Label("loop")
+	a.VMOVUPS(at(p, 0), y[0])
+	a.exp2AVX2(k, y[0], y[2], y[3], y[4])
+	a.VMOVUPS(y[0], at(p, 0))
+	a.add(32, p)
+	a.SUBQ(operand.U32(8), n)
+	a.JNZ(operand.LabelRef("loop"))
+	a.ret()
+
 	a.toF16()
 	a.rmsNorm()
 	a.rope()

@@ -25,6 +25,9 @@ type Chunk struct {
 	// [Dim][32 slots] and V [32 slots][Dim]. A block that holds no visible slot of
 	// any query is not read and may be nil.
 	K, V [chunkBlocks]unsafe.Pointer
+	// Next is the K of the chunk that the caller computes next, where it knows: it
+	// is brought into the cache meanwhile. Any pointer will do, nil among them.
+	Next [chunkBlocks]unsafe.Pointer
 	// Type is the element type of K and V: F32 or F16.
 	Type graph.DType
 	// Dim is the dimension of the head.
@@ -115,28 +118,50 @@ func (k *Kernels) AttendChunk(c *Chunk, q []float32, n int, first, last []int32,
 	k.attendChunk(c, q, n, first, last, scratch, m, l, acc)
 }
 
-// MergeChunk merges the result (m, l, a) of a chunk into the running (M, L, A),
-// which starts as *L = 0 and takes the first chunk as it is. A chunk without a
-// visible slot (l = 0) changes nothing.
-func (k *Kernels) MergeChunk(M, L *float32, A []float32, m, l float32, a []float32) {
-	need("MergeChunk a", len(a), len(A))
-	switch {
-	case l == 0:
-		return
-	case *L == 0:
-		*M, *L = m, l
-		copy(A, a)
-		return
+// MergeChunks merges the results (m, l, a) of a chunk for n queries into the
+// running (M, L, A); A and a are n rows of dim. A query starts as L = 0 and takes
+// its first chunk as it is. A chunk of which it sees nothing (l = 0) changes
+// nothing.
+func (k *Kernels) MergeChunks(M, L, A, m, l, a []float32, n, dim int) {
+	need("MergeChunks M", len(M), n)
+	need("MergeChunks L", len(L), n)
+	need("MergeChunks A", len(A), n*dim)
+	need("MergeChunks m", len(m), n)
+	need("MergeChunks l", len(l), n)
+	need("MergeChunks a", len(a), n*dim)
+	const most = 8
+	var factors [2 * most]float32 // of the running result and of the chunk's
+	for from := 0; from < n; from += most {
+		to := min(from+most, n)
+		for i := from; i < to; i++ {
+			top := max(M[i], m[i])
+			factors[2*(i-from)], factors[2*(i-from)+1] = M[i]-top, m[i]-top
+		}
+		k.exp2(factors[:])
+		for i := from; i < to; i++ {
+			u, v := factors[2*(i-from)], factors[2*(i-from)+1]
+			to, part := A[i*dim:(i+1)*dim], a[i*dim:(i+1)*dim]
+			switch {
+			case l[i] == 0:
+			case L[i] == 0:
+				M[i], L[i] = m[i], l[i]
+				copy(to, part)
+			default:
+				M[i], L[i] = max(M[i], m[i]), num.FMA32(l[i], v, float32(L[i]*u))
+				k.merge(to, part, u, v)
+			}
+		}
 	}
-	top := max(*M, m)
-	u, v := num.Exp2f32(*M-top), num.Exp2f32(m-top)
-	*M = top
-	*L = num.FMA32(l, v, float32(*L*u))
-	k.merge(A, a, u, v)
 }
 
 // Finish sets out to the attention's result, A · round(1 / L). out may be A.
 func (k *Kernels) Finish(out, A []float32, L float32) { k.ScaleTo(out, A, 1/L) }
+
+func genericExp2(x []float32) {
+	for i, v := range x {
+		x[i] = num.Exp2f32(v)
+	}
+}
 
 func genericMerge(A, a []float32, u, v float32) {
 	for i := range A {

@@ -5,40 +5,40 @@
 package cpu
 
 // scoresF32Q1AVX2 computes the scores of 1 queries of dim values each, a multiple of 16,
-// against F32 keys.
+// against F32 keys, and fetches the blocks ahead.
 //
 //go:noescape
-func scoresF32Q1AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
+func scoresF32Q1AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
 
 // scoresF32Q2AVX2 computes the scores of 2 queries of dim values each, a multiple of 16,
-// against F32 keys.
+// against F32 keys, and fetches the blocks ahead.
 //
 //go:noescape
-func scoresF32Q2AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
+func scoresF32Q2AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
 
 // scoresF32Q3AVX2 computes the scores of 3 queries of dim values each, a multiple of 16,
-// against F32 keys.
+// against F32 keys, and fetches the blocks ahead.
 //
 //go:noescape
-func scoresF32Q3AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
+func scoresF32Q3AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
 
 // scoresF16Q1AVX2 computes the scores of 1 queries of dim values each, a multiple of 16,
-// against F16 keys.
+// against F16 keys, and fetches the blocks ahead.
 //
 //go:noescape
-func scoresF16Q1AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
+func scoresF16Q1AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
 
 // scoresF16Q2AVX2 computes the scores of 2 queries of dim values each, a multiple of 16,
-// against F16 keys.
+// against F16 keys, and fetches the blocks ahead.
 //
 //go:noescape
-func scoresF16Q2AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
+func scoresF16Q2AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
 
 // scoresF16Q3AVX2 computes the scores of 3 queries of dim values each, a multiple of 16,
-// against F16 keys.
+// against F16 keys, and fetches the blocks ahead.
 //
 //go:noescape
-func scoresF16Q3AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
+func scoresF16Q3AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
 
 // weightsAVX2 turns the scores of the slots [from, to) of one query into weights,
 // and gives their maximum and the sum of the weights.
@@ -46,74 +46,91 @@ func scoresF16Q3AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintp
 //go:noescape
 func weightsAVX2(p *float32, from uintptr, to uintptr, max *float32, sum *float32)
 
-// valuesF32Q1D4AVX2 adds the slots [from, to) of F32 values, at offset in rows of
-// rowBytes, to 4 vectors of 1 queries. stride is between queries, in bytes.
+// weightsWholeAVX2 does the same for rows of 256 slots, all of them visible.
 //
 //go:noescape
-func valuesF32Q1D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func weightsWholeAVX2(p *float32, rows uintptr, max *float32, sum *float32)
+
+// valuesF32Q1D4AVX2 adds the slots [from, to) of F32 values, at offset in rows of
+// rowBytes, to 4 vectors of 1 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesF32Q1D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
 
 // valuesF32Q2D4AVX2 adds the slots [from, to) of F32 values, at offset in rows of
-// rowBytes, to 4 vectors of 2 queries. stride is between queries, in bytes.
+// rowBytes, to 4 vectors of 2 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
 //
 //go:noescape
-func valuesF32Q2D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func valuesF32Q2D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
 
 // valuesF32Q3D4AVX2 adds the slots [from, to) of F32 values, at offset in rows of
-// rowBytes, to 4 vectors of 3 queries. stride is between queries, in bytes.
+// rowBytes, to 4 vectors of 3 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
 //
 //go:noescape
-func valuesF32Q3D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func valuesF32Q3D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
 
 // valuesF32Q1D2AVX2 adds the slots [from, to) of F32 values, at offset in rows of
-// rowBytes, to 2 vectors of 1 queries. stride is between queries, in bytes.
+// rowBytes, to 2 vectors of 1 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
 //
 //go:noescape
-func valuesF32Q1D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func valuesF32Q1D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
 
 // valuesF32Q2D2AVX2 adds the slots [from, to) of F32 values, at offset in rows of
-// rowBytes, to 2 vectors of 2 queries. stride is between queries, in bytes.
+// rowBytes, to 2 vectors of 2 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
 //
 //go:noescape
-func valuesF32Q2D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func valuesF32Q2D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
 
 // valuesF32Q3D2AVX2 adds the slots [from, to) of F32 values, at offset in rows of
-// rowBytes, to 2 vectors of 3 queries. stride is between queries, in bytes.
+// rowBytes, to 2 vectors of 3 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
 //
 //go:noescape
-func valuesF32Q3D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func valuesF32Q3D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
 
 // valuesF16Q1D4AVX2 adds the slots [from, to) of F16 values, at offset in rows of
-// rowBytes, to 4 vectors of 1 queries. stride is between queries, in bytes.
+// rowBytes, to 4 vectors of 1 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
 //
 //go:noescape
-func valuesF16Q1D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func valuesF16Q1D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
 
 // valuesF16Q2D4AVX2 adds the slots [from, to) of F16 values, at offset in rows of
-// rowBytes, to 4 vectors of 2 queries. stride is between queries, in bytes.
+// rowBytes, to 4 vectors of 2 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
 //
 //go:noescape
-func valuesF16Q2D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func valuesF16Q2D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
 
 // valuesF16Q3D4AVX2 adds the slots [from, to) of F16 values, at offset in rows of
-// rowBytes, to 4 vectors of 3 queries. stride is between queries, in bytes.
+// rowBytes, to 4 vectors of 3 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
 //
 //go:noescape
-func valuesF16Q3D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func valuesF16Q3D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
 
 // valuesF16Q1D2AVX2 adds the slots [from, to) of F16 values, at offset in rows of
-// rowBytes, to 2 vectors of 1 queries. stride is between queries, in bytes.
+// rowBytes, to 2 vectors of 1 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
 //
 //go:noescape
-func valuesF16Q1D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func valuesF16Q1D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
 
 // valuesF16Q2D2AVX2 adds the slots [from, to) of F16 values, at offset in rows of
-// rowBytes, to 2 vectors of 2 queries. stride is between queries, in bytes.
+// rowBytes, to 2 vectors of 2 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
 //
 //go:noescape
-func valuesF16Q2D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func valuesF16Q2D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
 
 // valuesF16Q3D2AVX2 adds the slots [from, to) of F16 values, at offset in rows of
-// rowBytes, to 2 vectors of 3 queries. stride is between queries, in bytes.
+// rowBytes, to 2 vectors of 3 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
 //
 //go:noescape
-func valuesF16Q3D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+func valuesF16Q3D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)

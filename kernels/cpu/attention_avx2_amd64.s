@@ -134,19 +134,21 @@ DATA constants<>+504(SB)/4, $0x0000000e
 DATA constants<>+508(SB)/4, $0x0000000f
 GLOBL constants<>(SB), RODATA|NOPTR, $512
 
-// func scoresF32Q1AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX2, FMA3
-TEXT ·scoresF32Q1AVX2(SB), $160-40
+// func scoresF32Q1AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·scoresF32Q1AVX2(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
@@ -156,6 +158,8 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
 	VBROADCASTSS (R10), Y5
 	VMOVUPS      (BX), Y4
 	VFMADD231PS  Y4, Y5, Y0
@@ -165,6 +169,8 @@ dims:
 	VFMADD231PS  Y4, Y5, Y2
 	VMOVUPS      96(BX), Y4
 	VFMADD231PS  Y4, Y5, Y3
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R14)
 	VBROADCASTSS 4(R10), Y5
 	VMOVUPS      128(BX), Y4
 	VFMADD231PS  Y4, Y5, Y0
@@ -174,6 +180,8 @@ dims:
 	VFMADD231PS  Y4, Y5, Y2
 	VMOVUPS      224(BX), Y4
 	VFMADD231PS  Y4, Y5, Y3
+	PREFETCHT1   256(R14)
+	PREFETCHT1   320(R14)
 	VBROADCASTSS 8(R10), Y5
 	VMOVUPS      256(BX), Y4
 	VFMADD231PS  Y4, Y5, Y0
@@ -183,6 +191,8 @@ dims:
 	VFMADD231PS  Y4, Y5, Y2
 	VMOVUPS      352(BX), Y4
 	VFMADD231PS  Y4, Y5, Y3
+	PREFETCHT1   384(R14)
+	PREFETCHT1   448(R14)
 	VBROADCASTSS 12(R10), Y5
 	VMOVUPS      384(BX), Y4
 	VFMADD231PS  Y4, Y5, Y0
@@ -193,6 +203,7 @@ dims:
 	VMOVUPS      480(BX), Y4
 	VFMADD231PS  Y4, Y5, Y3
 	ADDQ         $0x00000200, BX
+	ADDQ         $0x00000200, R14
 	ADDQ         $0x00000010, R10
 	SUBQ         $0x00000004, AX
 	JNZ          dims
@@ -202,24 +213,27 @@ dims:
 	VMOVUPS      Y3, 96(DI)
 	ADDQ         $0x00000080, DI
 	ADDQ         $0x00000008, CX
+	ADDQ         $0x00000008, R13
 	DECQ         R8
 	JNZ          block
 	VZEROUPPER
 	RET
 
-// func scoresF32Q2AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX2, FMA3
-TEXT ·scoresF32Q2AVX2(SB), $160-40
+// func scoresF32Q2AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·scoresF32Q2AVX2(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
@@ -233,6 +247,8 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
 	VBROADCASTSS (R10), Y9
 	VBROADCASTSS (R10)(R9*1), Y10
 	VMOVUPS      (BX), Y8
@@ -247,6 +263,8 @@ dims:
 	VMOVUPS      96(BX), Y8
 	VFMADD231PS  Y8, Y9, Y3
 	VFMADD231PS  Y8, Y10, Y7
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R14)
 	VBROADCASTSS 4(R10), Y9
 	VBROADCASTSS 4(R10)(R9*1), Y10
 	VMOVUPS      128(BX), Y8
@@ -261,6 +279,8 @@ dims:
 	VMOVUPS      224(BX), Y8
 	VFMADD231PS  Y8, Y9, Y3
 	VFMADD231PS  Y8, Y10, Y7
+	PREFETCHT1   256(R14)
+	PREFETCHT1   320(R14)
 	VBROADCASTSS 8(R10), Y9
 	VBROADCASTSS 8(R10)(R9*1), Y10
 	VMOVUPS      256(BX), Y8
@@ -275,6 +295,8 @@ dims:
 	VMOVUPS      352(BX), Y8
 	VFMADD231PS  Y8, Y9, Y3
 	VFMADD231PS  Y8, Y10, Y7
+	PREFETCHT1   384(R14)
+	PREFETCHT1   448(R14)
 	VBROADCASTSS 12(R10), Y9
 	VBROADCASTSS 12(R10)(R9*1), Y10
 	VMOVUPS      384(BX), Y8
@@ -290,6 +312,7 @@ dims:
 	VFMADD231PS  Y8, Y9, Y3
 	VFMADD231PS  Y8, Y10, Y7
 	ADDQ         $0x00000200, BX
+	ADDQ         $0x00000200, R14
 	ADDQ         $0x00000010, R10
 	SUBQ         $0x00000004, AX
 	JNZ          dims
@@ -303,24 +326,27 @@ dims:
 	VMOVUPS      Y7, 1120(DI)
 	ADDQ         $0x00000080, DI
 	ADDQ         $0x00000008, CX
+	ADDQ         $0x00000008, R13
 	DECQ         R8
 	JNZ          block
 	VZEROUPPER
 	RET
 
-// func scoresF32Q3AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX2, FMA3
-TEXT ·scoresF32Q3AVX2(SB), $160-40
+// func scoresF32Q3AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·scoresF32Q3AVX2(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
@@ -338,6 +364,8 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
 	VBROADCASTSS (R10), Y13
 	VBROADCASTSS (R10)(R9*1), Y14
 	VBROADCASTSS (R10)(R9*2), Y15
@@ -357,6 +385,8 @@ dims:
 	VFMADD231PS  Y12, Y13, Y3
 	VFMADD231PS  Y12, Y14, Y7
 	VFMADD231PS  Y12, Y15, Y11
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R14)
 	VBROADCASTSS 4(R10), Y13
 	VBROADCASTSS 4(R10)(R9*1), Y14
 	VBROADCASTSS 4(R10)(R9*2), Y15
@@ -376,6 +406,8 @@ dims:
 	VFMADD231PS  Y12, Y13, Y3
 	VFMADD231PS  Y12, Y14, Y7
 	VFMADD231PS  Y12, Y15, Y11
+	PREFETCHT1   256(R14)
+	PREFETCHT1   320(R14)
 	VBROADCASTSS 8(R10), Y13
 	VBROADCASTSS 8(R10)(R9*1), Y14
 	VBROADCASTSS 8(R10)(R9*2), Y15
@@ -395,6 +427,8 @@ dims:
 	VFMADD231PS  Y12, Y13, Y3
 	VFMADD231PS  Y12, Y14, Y7
 	VFMADD231PS  Y12, Y15, Y11
+	PREFETCHT1   384(R14)
+	PREFETCHT1   448(R14)
 	VBROADCASTSS 12(R10), Y13
 	VBROADCASTSS 12(R10)(R9*1), Y14
 	VBROADCASTSS 12(R10)(R9*2), Y15
@@ -415,6 +449,7 @@ dims:
 	VFMADD231PS  Y12, Y14, Y7
 	VFMADD231PS  Y12, Y15, Y11
 	ADDQ         $0x00000200, BX
+	ADDQ         $0x00000200, R14
 	ADDQ         $0x00000010, R10
 	SUBQ         $0x00000004, AX
 	JNZ          dims
@@ -432,24 +467,27 @@ dims:
 	VMOVUPS      Y11, 2144(DI)
 	ADDQ         $0x00000080, DI
 	ADDQ         $0x00000008, CX
+	ADDQ         $0x00000008, R13
 	DECQ         R8
 	JNZ          block
 	VZEROUPPER
 	RET
 
-// func scoresF16Q1AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX2, F16C, FMA3
-TEXT ·scoresF16Q1AVX2(SB), $160-40
+// func scoresF16Q1AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·scoresF16Q1AVX2(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
@@ -459,6 +497,7 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (R10), Y5
 	VCVTPH2PS    (BX), Y4
 	VFMADD231PS  Y4, Y5, Y0
@@ -468,6 +507,7 @@ dims:
 	VFMADD231PS  Y4, Y5, Y2
 	VCVTPH2PS    48(BX), Y4
 	VFMADD231PS  Y4, Y5, Y3
+	PREFETCHT1   64(R14)
 	VBROADCASTSS 4(R10), Y5
 	VCVTPH2PS    64(BX), Y4
 	VFMADD231PS  Y4, Y5, Y0
@@ -477,6 +517,7 @@ dims:
 	VFMADD231PS  Y4, Y5, Y2
 	VCVTPH2PS    112(BX), Y4
 	VFMADD231PS  Y4, Y5, Y3
+	PREFETCHT1   128(R14)
 	VBROADCASTSS 8(R10), Y5
 	VCVTPH2PS    128(BX), Y4
 	VFMADD231PS  Y4, Y5, Y0
@@ -486,6 +527,7 @@ dims:
 	VFMADD231PS  Y4, Y5, Y2
 	VCVTPH2PS    176(BX), Y4
 	VFMADD231PS  Y4, Y5, Y3
+	PREFETCHT1   192(R14)
 	VBROADCASTSS 12(R10), Y5
 	VCVTPH2PS    192(BX), Y4
 	VFMADD231PS  Y4, Y5, Y0
@@ -496,6 +538,7 @@ dims:
 	VCVTPH2PS    240(BX), Y4
 	VFMADD231PS  Y4, Y5, Y3
 	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000100, R14
 	ADDQ         $0x00000010, R10
 	SUBQ         $0x00000004, AX
 	JNZ          dims
@@ -505,24 +548,27 @@ dims:
 	VMOVUPS      Y3, 96(DI)
 	ADDQ         $0x00000080, DI
 	ADDQ         $0x00000008, CX
+	ADDQ         $0x00000008, R13
 	DECQ         R8
 	JNZ          block
 	VZEROUPPER
 	RET
 
-// func scoresF16Q2AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX2, F16C, FMA3
-TEXT ·scoresF16Q2AVX2(SB), $160-40
+// func scoresF16Q2AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·scoresF16Q2AVX2(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
@@ -536,6 +582,7 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (R10), Y9
 	VBROADCASTSS (R10)(R9*1), Y10
 	VCVTPH2PS    (BX), Y8
@@ -550,6 +597,7 @@ dims:
 	VCVTPH2PS    48(BX), Y8
 	VFMADD231PS  Y8, Y9, Y3
 	VFMADD231PS  Y8, Y10, Y7
+	PREFETCHT1   64(R14)
 	VBROADCASTSS 4(R10), Y9
 	VBROADCASTSS 4(R10)(R9*1), Y10
 	VCVTPH2PS    64(BX), Y8
@@ -564,6 +612,7 @@ dims:
 	VCVTPH2PS    112(BX), Y8
 	VFMADD231PS  Y8, Y9, Y3
 	VFMADD231PS  Y8, Y10, Y7
+	PREFETCHT1   128(R14)
 	VBROADCASTSS 8(R10), Y9
 	VBROADCASTSS 8(R10)(R9*1), Y10
 	VCVTPH2PS    128(BX), Y8
@@ -578,6 +627,7 @@ dims:
 	VCVTPH2PS    176(BX), Y8
 	VFMADD231PS  Y8, Y9, Y3
 	VFMADD231PS  Y8, Y10, Y7
+	PREFETCHT1   192(R14)
 	VBROADCASTSS 12(R10), Y9
 	VBROADCASTSS 12(R10)(R9*1), Y10
 	VCVTPH2PS    192(BX), Y8
@@ -593,6 +643,7 @@ dims:
 	VFMADD231PS  Y8, Y9, Y3
 	VFMADD231PS  Y8, Y10, Y7
 	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000100, R14
 	ADDQ         $0x00000010, R10
 	SUBQ         $0x00000004, AX
 	JNZ          dims
@@ -606,24 +657,27 @@ dims:
 	VMOVUPS      Y7, 1120(DI)
 	ADDQ         $0x00000080, DI
 	ADDQ         $0x00000008, CX
+	ADDQ         $0x00000008, R13
 	DECQ         R8
 	JNZ          block
 	VZEROUPPER
 	RET
 
-// func scoresF16Q3AVX2(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX2, F16C, FMA3
-TEXT ·scoresF16Q3AVX2(SB), $160-40
+// func scoresF16Q3AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·scoresF16Q3AVX2(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXOR   Y0, Y0, Y0
 	VPXOR   Y1, Y1, Y1
@@ -641,6 +695,7 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (R10), Y13
 	VBROADCASTSS (R10)(R9*1), Y14
 	VBROADCASTSS (R10)(R9*2), Y15
@@ -660,6 +715,7 @@ dims:
 	VFMADD231PS  Y12, Y13, Y3
 	VFMADD231PS  Y12, Y14, Y7
 	VFMADD231PS  Y12, Y15, Y11
+	PREFETCHT1   64(R14)
 	VBROADCASTSS 4(R10), Y13
 	VBROADCASTSS 4(R10)(R9*1), Y14
 	VBROADCASTSS 4(R10)(R9*2), Y15
@@ -679,6 +735,7 @@ dims:
 	VFMADD231PS  Y12, Y13, Y3
 	VFMADD231PS  Y12, Y14, Y7
 	VFMADD231PS  Y12, Y15, Y11
+	PREFETCHT1   128(R14)
 	VBROADCASTSS 8(R10), Y13
 	VBROADCASTSS 8(R10)(R9*1), Y14
 	VBROADCASTSS 8(R10)(R9*2), Y15
@@ -698,6 +755,7 @@ dims:
 	VFMADD231PS  Y12, Y13, Y3
 	VFMADD231PS  Y12, Y14, Y7
 	VFMADD231PS  Y12, Y15, Y11
+	PREFETCHT1   192(R14)
 	VBROADCASTSS 12(R10), Y13
 	VBROADCASTSS 12(R10)(R9*1), Y14
 	VBROADCASTSS 12(R10)(R9*2), Y15
@@ -718,6 +776,7 @@ dims:
 	VFMADD231PS  Y12, Y14, Y7
 	VFMADD231PS  Y12, Y15, Y11
 	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000100, R14
 	ADDQ         $0x00000010, R10
 	SUBQ         $0x00000004, AX
 	JNZ          dims
@@ -735,6 +794,7 @@ dims:
 	VMOVUPS      Y11, 2144(DI)
 	ADDQ         $0x00000080, DI
 	ADDQ         $0x00000008, CX
+	ADDQ         $0x00000008, R13
 	DECQ         R8
 	JNZ          block
 	VZEROUPPER
@@ -861,17 +921,136 @@ exp:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q1D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, FMA3
-TEXT ·valuesF32Q1D4AVX2(SB), $160-64
+// func weightsWholeAVX2(p *float32, rows uintptr, max *float32, sum *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·weightsWholeAVX2(SB), $160-32
+	MOVQ    p+0(FP), DI
+	MOVQ    rows+8(FP), SI
+	MOVQ    max+16(FP), DX
+	MOVQ    sum+24(FP), CX
+	PCALIGN $0x40
+
+row:
+	VMOVUPS   (DI), Y4
+	VMOVUPS   32(DI), Y5
+	VMOVUPS   64(DI), Y6
+	VMOVUPS   96(DI), Y7
+	VMAXPS    128(DI), Y4, Y4
+	VMAXPS    160(DI), Y5, Y5
+	VMAXPS    192(DI), Y6, Y6
+	VMAXPS    224(DI), Y7, Y7
+	VMAXPS    256(DI), Y4, Y4
+	VMAXPS    288(DI), Y5, Y5
+	VMAXPS    320(DI), Y6, Y6
+	VMAXPS    352(DI), Y7, Y7
+	VMAXPS    384(DI), Y4, Y4
+	VMAXPS    416(DI), Y5, Y5
+	VMAXPS    448(DI), Y6, Y6
+	VMAXPS    480(DI), Y7, Y7
+	VMAXPS    512(DI), Y4, Y4
+	VMAXPS    544(DI), Y5, Y5
+	VMAXPS    576(DI), Y6, Y6
+	VMAXPS    608(DI), Y7, Y7
+	VMAXPS    640(DI), Y4, Y4
+	VMAXPS    672(DI), Y5, Y5
+	VMAXPS    704(DI), Y6, Y6
+	VMAXPS    736(DI), Y7, Y7
+	VMAXPS    768(DI), Y4, Y4
+	VMAXPS    800(DI), Y5, Y5
+	VMAXPS    832(DI), Y6, Y6
+	VMAXPS    864(DI), Y7, Y7
+	VMAXPS    896(DI), Y4, Y4
+	VMAXPS    928(DI), Y5, Y5
+	VMAXPS    960(DI), Y6, Y6
+	VMAXPS    992(DI), Y7, Y7
+	VMAXPS    Y4, Y5, Y4
+	VMAXPS    Y6, Y7, Y6
+	VMAXPS    Y4, Y6, Y11
+	VPERMPD   $0x4e, Y11, Y4
+	VMAXPS    Y4, Y11, Y11
+	VPERMILPS $0x4e, Y11, Y4
+	VMAXPS    Y4, Y11, Y11
+	VPERMILPS $0xb1, Y11, Y4
+	VMAXPS    Y4, Y11, Y11
+	VXORPS    Y4, Y4, Y4
+	VADDPS    Y4, Y11, Y11
+	VMOVSS    X11, (DX)
+	VXORPS    Y0, Y0, Y0
+	VXORPS    Y2, Y2, Y2
+	MOVQ      $0x00000010, AX
+	PCALIGN   $0x40
+
+exp:
+	VMOVUPS      (DI), Y12
+	VSUBPS       Y11, Y12, Y12
+	VMOVUPS      constants<>+224(SB), Y4
+	VMINPS       Y12, Y4, Y12
+	VCMPPS       $0x15, constants<>+256(SB), Y12, Y6
+	VROUNDPS     $0x08, Y12, Y4
+	VSUBPS       Y4, Y12, Y12
+	VMOVUPS      constants<>+192(SB), Y5
+	VFMADD213PS  constants<>+160(SB), Y12, Y5
+	VFMADD213PS  constants<>+128(SB), Y12, Y5
+	VFMADD213PS  constants<>+96(SB), Y12, Y5
+	VFMADD213PS  constants<>+64(SB), Y12, Y5
+	VFMADD213PS  constants<>+32(SB), Y12, Y5
+	VFMADD213PS  constants<>+0(SB), Y12, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       Y4, Y5, Y12
+	VPAND        Y6, Y12, Y12
+	VMOVUPS      Y12, (DI)
+	VADDPS       Y12, Y0, Y0
+	VMOVUPS      32(DI), Y13
+	VSUBPS       Y11, Y13, Y13
+	VMOVUPS      constants<>+224(SB), Y8
+	VMINPS       Y13, Y8, Y13
+	VCMPPS       $0x15, constants<>+256(SB), Y13, Y10
+	VROUNDPS     $0x08, Y13, Y8
+	VSUBPS       Y8, Y13, Y13
+	VMOVUPS      constants<>+192(SB), Y9
+	VFMADD213PS  constants<>+160(SB), Y13, Y9
+	VFMADD213PS  constants<>+128(SB), Y13, Y9
+	VFMADD213PS  constants<>+96(SB), Y13, Y9
+	VFMADD213PS  constants<>+64(SB), Y13, Y9
+	VFMADD213PS  constants<>+32(SB), Y13, Y9
+	VFMADD213PS  constants<>+0(SB), Y13, Y9
+	VCVTPS2DQ    Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VPADDD       Y8, Y9, Y13
+	VPAND        Y10, Y13, Y13
+	VMOVUPS      Y13, 32(DI)
+	VADDPS       Y13, Y2, Y2
+	ADDQ         $0x00000040, DI
+	DECQ         AX
+	JNZ          exp
+	VADDPS       Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDSS       X1, X0, X0
+	VMOVSS       X0, (CX)
+	ADDQ         $0x00000004, DX
+	ADDQ         $0x00000004, CX
+	DECQ         SI
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func valuesF32Q1D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·valuesF32Q1D4AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS 64(DI), Y2
@@ -883,6 +1062,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -892,10 +1073,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
 	VBROADCASTSS (DX), Y5
 	VMOVUPS      (BX), Y4
 	VFMADD231PS  Y4, Y5, Y0
@@ -907,6 +1091,7 @@ slot:
 	VFMADD231PS  Y4, Y5, Y3
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11
@@ -918,17 +1103,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q2D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, FMA3
-TEXT ·valuesF32Q2D4AVX2(SB), $160-64
+// func valuesF32Q2D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·valuesF32Q2D4AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS 64(DI), Y2
@@ -944,6 +1130,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -953,10 +1141,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
 	VBROADCASTSS (DX), Y9
 	VBROADCASTSS 1024(DX), Y10
 	VMOVUPS      (BX), Y8
@@ -973,6 +1164,7 @@ slot:
 	VFMADD231PS  Y8, Y10, Y7
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11
@@ -988,17 +1180,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q3D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, FMA3
-TEXT ·valuesF32Q3D4AVX2(SB), $160-64
+// func valuesF32Q3D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·valuesF32Q3D4AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS 64(DI), Y2
@@ -1018,6 +1211,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1027,10 +1222,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
 	VBROADCASTSS (DX), Y13
 	VBROADCASTSS 1024(DX), Y14
 	VBROADCASTSS 2048(DX), Y15
@@ -1052,6 +1250,7 @@ slot:
 	VFMADD231PS  Y12, Y15, Y11
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11
@@ -1071,17 +1270,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q1D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, FMA3
-TEXT ·valuesF32Q1D2AVX2(SB), $160-64
+// func valuesF32Q1D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·valuesF32Q1D2AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	LEAQ    (DX)(R10*4), DX
@@ -1091,6 +1291,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1100,10 +1302,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (DX), Y3
 	VMOVUPS      (BX), Y2
 	VFMADD231PS  Y2, Y3, Y0
@@ -1111,6 +1315,7 @@ slot:
 	VFMADD231PS  Y2, Y3, Y1
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11
@@ -1120,17 +1325,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q2D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, FMA3
-TEXT ·valuesF32Q2D2AVX2(SB), $160-64
+// func valuesF32Q2D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·valuesF32Q2D2AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS (DI)(SI*1), Y2
@@ -1142,6 +1348,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1151,10 +1359,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (DX), Y5
 	VBROADCASTSS 1024(DX), Y6
 	VMOVUPS      (BX), Y4
@@ -1165,6 +1375,7 @@ slot:
 	VFMADD231PS  Y4, Y6, Y3
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11
@@ -1176,17 +1387,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q3D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, FMA3
-TEXT ·valuesF32Q3D2AVX2(SB), $160-64
+// func valuesF32Q3D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·valuesF32Q3D2AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS (DI)(SI*1), Y2
@@ -1200,6 +1412,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1209,10 +1423,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (DX), Y7
 	VBROADCASTSS 1024(DX), Y8
 	VBROADCASTSS 2048(DX), Y9
@@ -1226,6 +1442,7 @@ slot:
 	VFMADD231PS  Y6, Y9, Y5
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11
@@ -1239,17 +1456,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q1D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, F16C, FMA3
-TEXT ·valuesF16Q1D4AVX2(SB), $160-64
+// func valuesF16Q1D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, F16C, FMA3, MMX+
+TEXT ·valuesF16Q1D4AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS 64(DI), Y2
@@ -1261,6 +1479,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1270,10 +1490,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (DX), Y5
 	VCVTPH2PS    (BX), Y4
 	VFMADD231PS  Y4, Y5, Y0
@@ -1285,6 +1507,7 @@ slot:
 	VFMADD231PS  Y4, Y5, Y3
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11
@@ -1296,17 +1519,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q2D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, F16C, FMA3
-TEXT ·valuesF16Q2D4AVX2(SB), $160-64
+// func valuesF16Q2D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, F16C, FMA3, MMX+
+TEXT ·valuesF16Q2D4AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS 64(DI), Y2
@@ -1322,6 +1546,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1331,10 +1557,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (DX), Y9
 	VBROADCASTSS 1024(DX), Y10
 	VCVTPH2PS    (BX), Y8
@@ -1351,6 +1579,7 @@ slot:
 	VFMADD231PS  Y8, Y10, Y7
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11
@@ -1366,17 +1595,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q3D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, F16C, FMA3
-TEXT ·valuesF16Q3D4AVX2(SB), $160-64
+// func valuesF16Q3D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, F16C, FMA3, MMX+
+TEXT ·valuesF16Q3D4AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS 64(DI), Y2
@@ -1396,6 +1626,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1405,10 +1637,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (DX), Y13
 	VBROADCASTSS 1024(DX), Y14
 	VBROADCASTSS 2048(DX), Y15
@@ -1430,6 +1664,7 @@ slot:
 	VFMADD231PS  Y12, Y15, Y11
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11
@@ -1449,17 +1684,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q1D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, F16C, FMA3
-TEXT ·valuesF16Q1D2AVX2(SB), $160-64
+// func valuesF16Q1D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, F16C, FMA3, MMX+
+TEXT ·valuesF16Q1D2AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	LEAQ    (DX)(R10*4), DX
@@ -1469,6 +1705,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1478,10 +1716,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (DX), Y3
 	VCVTPH2PS    (BX), Y2
 	VFMADD231PS  Y2, Y3, Y0
@@ -1489,6 +1729,7 @@ slot:
 	VFMADD231PS  Y2, Y3, Y1
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11
@@ -1498,17 +1739,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q2D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, F16C, FMA3
-TEXT ·valuesF16Q2D2AVX2(SB), $160-64
+// func valuesF16Q2D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, F16C, FMA3, MMX+
+TEXT ·valuesF16Q2D2AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS (DI)(SI*1), Y2
@@ -1520,6 +1762,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1529,10 +1773,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (DX), Y5
 	VBROADCASTSS 1024(DX), Y6
 	VCVTPH2PS    (BX), Y4
@@ -1543,6 +1789,7 @@ slot:
 	VFMADD231PS  Y4, Y6, Y3
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11
@@ -1554,17 +1801,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q3D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, CMOV, F16C, FMA3
-TEXT ·valuesF16Q3D2AVX2(SB), $160-64
+// func valuesF16Q3D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, CMOV, F16C, FMA3, MMX+
+TEXT ·valuesF16Q3D2AVX2(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS (DI)(SI*1), Y2
@@ -1578,6 +1826,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1587,10 +1837,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1   (R14)
 	VBROADCASTSS (DX), Y7
 	VBROADCASTSS 1024(DX), Y8
 	VBROADCASTSS 2048(DX), Y9
@@ -1604,6 +1856,7 @@ slot:
 	VFMADD231PS  Y6, Y9, Y5
 	ADDQ         $0x00000004, DX
 	ADDQ         R9, BX
+	ADDQ         R9, R14
 	DECQ         AX
 	JNZ          slot
 	CMPQ         R10, R11

@@ -134,14 +134,15 @@ DATA constants<>+504(SB)/4, $0x0000000e
 DATA constants<>+508(SB)/4, $0x0000000f
 GLOBL constants<>(SB), RODATA|NOPTR, $512
 
-// func scoresF32Q1AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF32Q1AVX512(SB), $160-40
+// func scoresF32Q1AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF32Q1AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 	SUBQ $0x02, R8
@@ -149,7 +150,9 @@ TEXT ·scoresF32Q1AVX512(SB), $160-40
 
 two:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    8(CX), R12
+	MOVQ    8(R13), R15
 	MOVQ    SI, R10
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
@@ -159,6 +162,10 @@ two:
 	PCALIGN $0x40
 
 dims2:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	PREFETCHT1       (R15)
+	PREFETCHT1       64(R15)
 	VMOVUPS          (BX), Z4
 	VMOVUPS          64(BX), Z5
 	VMOVUPS          (R12), Z6
@@ -167,6 +174,10 @@ dims2:
 	VFMADD231PS.BCST (R10), Z5, Z1
 	VFMADD231PS.BCST (R10), Z6, Z2
 	VFMADD231PS.BCST (R10), Z7, Z3
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
+	PREFETCHT1       128(R15)
+	PREFETCHT1       192(R15)
 	VMOVUPS          128(BX), Z4
 	VMOVUPS          192(BX), Z5
 	VMOVUPS          128(R12), Z6
@@ -175,6 +186,10 @@ dims2:
 	VFMADD231PS.BCST 4(R10), Z5, Z1
 	VFMADD231PS.BCST 4(R10), Z6, Z2
 	VFMADD231PS.BCST 4(R10), Z7, Z3
+	PREFETCHT1       256(R14)
+	PREFETCHT1       320(R14)
+	PREFETCHT1       256(R15)
+	PREFETCHT1       320(R15)
 	VMOVUPS          256(BX), Z4
 	VMOVUPS          320(BX), Z5
 	VMOVUPS          256(R12), Z6
@@ -183,6 +198,10 @@ dims2:
 	VFMADD231PS.BCST 8(R10), Z5, Z1
 	VFMADD231PS.BCST 8(R10), Z6, Z2
 	VFMADD231PS.BCST 8(R10), Z7, Z3
+	PREFETCHT1       384(R14)
+	PREFETCHT1       448(R14)
+	PREFETCHT1       384(R15)
+	PREFETCHT1       448(R15)
 	VMOVUPS          384(BX), Z4
 	VMOVUPS          448(BX), Z5
 	VMOVUPS          384(R12), Z6
@@ -192,7 +211,9 @@ dims2:
 	VFMADD231PS.BCST 12(R10), Z6, Z2
 	VFMADD231PS.BCST 12(R10), Z7, Z3
 	ADDQ             $0x00000200, BX
+	ADDQ             $0x00000200, R14
 	ADDQ             $0x00000200, R12
+	ADDQ             $0x00000200, R15
 	ADDQ             $0x00000010, R10
 	SUBQ             $0x00000004, AX
 	JNZ              dims2
@@ -202,6 +223,7 @@ dims2:
 	VMOVUPS          Z3, 192(DI)
 	ADDQ             $0x00000100, DI
 	ADDQ             $0x00000010, CX
+	ADDQ             $0x00000010, R13
 	SUBQ             $0x02, R8
 	JCC              two
 
@@ -211,6 +233,7 @@ rest:
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
@@ -218,23 +241,32 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z2
 	VMOVUPS          64(BX), Z3
 	VFMADD231PS.BCST (R10), Z2, Z0
 	VFMADD231PS.BCST (R10), Z3, Z1
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          128(BX), Z2
 	VMOVUPS          192(BX), Z3
 	VFMADD231PS.BCST 4(R10), Z2, Z0
 	VFMADD231PS.BCST 4(R10), Z3, Z1
+	PREFETCHT1       256(R14)
+	PREFETCHT1       320(R14)
 	VMOVUPS          256(BX), Z2
 	VMOVUPS          320(BX), Z3
 	VFMADD231PS.BCST 8(R10), Z2, Z0
 	VFMADD231PS.BCST 8(R10), Z3, Z1
+	PREFETCHT1       384(R14)
+	PREFETCHT1       448(R14)
 	VMOVUPS          384(BX), Z2
 	VMOVUPS          448(BX), Z3
 	VFMADD231PS.BCST 12(R10), Z2, Z0
 	VFMADD231PS.BCST 12(R10), Z3, Z1
 	ADDQ             $0x00000200, BX
+	ADDQ             $0x00000200, R14
 	ADDQ             $0x00000010, R10
 	SUBQ             $0x00000004, AX
 	JNZ              dims
@@ -242,6 +274,7 @@ dims:
 	VMOVUPS          Z1, 64(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 
@@ -249,19 +282,21 @@ done:
 	VZEROUPPER
 	RET
 
-// func scoresF32Q2AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF32Q2AVX512(SB), $160-40
+// func scoresF32Q2AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF32Q2AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
@@ -271,24 +306,32 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z4
 	VMOVUPS          64(BX), Z5
 	VFMADD231PS.BCST (R10), Z4, Z0
 	VFMADD231PS.BCST (R10), Z5, Z1
 	VFMADD231PS.BCST (R10)(R9*1), Z4, Z2
 	VFMADD231PS.BCST (R10)(R9*1), Z5, Z3
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          128(BX), Z4
 	VMOVUPS          192(BX), Z5
 	VFMADD231PS.BCST 4(R10), Z4, Z0
 	VFMADD231PS.BCST 4(R10), Z5, Z1
 	VFMADD231PS.BCST 4(R10)(R9*1), Z4, Z2
 	VFMADD231PS.BCST 4(R10)(R9*1), Z5, Z3
+	PREFETCHT1       256(R14)
+	PREFETCHT1       320(R14)
 	VMOVUPS          256(BX), Z4
 	VMOVUPS          320(BX), Z5
 	VFMADD231PS.BCST 8(R10), Z4, Z0
 	VFMADD231PS.BCST 8(R10), Z5, Z1
 	VFMADD231PS.BCST 8(R10)(R9*1), Z4, Z2
 	VFMADD231PS.BCST 8(R10)(R9*1), Z5, Z3
+	PREFETCHT1       384(R14)
+	PREFETCHT1       448(R14)
 	VMOVUPS          384(BX), Z4
 	VMOVUPS          448(BX), Z5
 	VFMADD231PS.BCST 12(R10), Z4, Z0
@@ -296,6 +339,7 @@ dims:
 	VFMADD231PS.BCST 12(R10)(R9*1), Z4, Z2
 	VFMADD231PS.BCST 12(R10)(R9*1), Z5, Z3
 	ADDQ             $0x00000200, BX
+	ADDQ             $0x00000200, R14
 	ADDQ             $0x00000010, R10
 	SUBQ             $0x00000004, AX
 	JNZ              dims
@@ -305,24 +349,27 @@ dims:
 	VMOVUPS          Z3, 1088(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 	VZEROUPPER
 	RET
 
-// func scoresF32Q3AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF32Q3AVX512(SB), $160-40
+// func scoresF32Q3AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF32Q3AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
@@ -334,6 +381,8 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z6
 	VMOVUPS          64(BX), Z7
 	VFMADD231PS.BCST (R10), Z6, Z0
@@ -342,6 +391,8 @@ dims:
 	VFMADD231PS.BCST (R10)(R9*1), Z7, Z3
 	VFMADD231PS.BCST (R10)(R9*2), Z6, Z4
 	VFMADD231PS.BCST (R10)(R9*2), Z7, Z5
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          128(BX), Z6
 	VMOVUPS          192(BX), Z7
 	VFMADD231PS.BCST 4(R10), Z6, Z0
@@ -350,6 +401,8 @@ dims:
 	VFMADD231PS.BCST 4(R10)(R9*1), Z7, Z3
 	VFMADD231PS.BCST 4(R10)(R9*2), Z6, Z4
 	VFMADD231PS.BCST 4(R10)(R9*2), Z7, Z5
+	PREFETCHT1       256(R14)
+	PREFETCHT1       320(R14)
 	VMOVUPS          256(BX), Z6
 	VMOVUPS          320(BX), Z7
 	VFMADD231PS.BCST 8(R10), Z6, Z0
@@ -358,6 +411,8 @@ dims:
 	VFMADD231PS.BCST 8(R10)(R9*1), Z7, Z3
 	VFMADD231PS.BCST 8(R10)(R9*2), Z6, Z4
 	VFMADD231PS.BCST 8(R10)(R9*2), Z7, Z5
+	PREFETCHT1       384(R14)
+	PREFETCHT1       448(R14)
 	VMOVUPS          384(BX), Z6
 	VMOVUPS          448(BX), Z7
 	VFMADD231PS.BCST 12(R10), Z6, Z0
@@ -367,6 +422,7 @@ dims:
 	VFMADD231PS.BCST 12(R10)(R9*2), Z6, Z4
 	VFMADD231PS.BCST 12(R10)(R9*2), Z7, Z5
 	ADDQ             $0x00000200, BX
+	ADDQ             $0x00000200, R14
 	ADDQ             $0x00000010, R10
 	SUBQ             $0x00000004, AX
 	JNZ              dims
@@ -378,24 +434,27 @@ dims:
 	VMOVUPS          Z5, 2112(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 	VZEROUPPER
 	RET
 
-// func scoresF32Q4AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF32Q4AVX512(SB), $160-40
+// func scoresF32Q4AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF32Q4AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	LEAQ    (R9)(R9*2), R11
 	ADDQ    SI, R11
@@ -411,6 +470,8 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z8
 	VMOVUPS          64(BX), Z9
 	VFMADD231PS.BCST (R10), Z8, Z0
@@ -421,6 +482,8 @@ dims:
 	VFMADD231PS.BCST (R10)(R9*2), Z9, Z5
 	VFMADD231PS.BCST (R11), Z8, Z6
 	VFMADD231PS.BCST (R11), Z9, Z7
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          128(BX), Z8
 	VMOVUPS          192(BX), Z9
 	VFMADD231PS.BCST 4(R10), Z8, Z0
@@ -431,6 +494,8 @@ dims:
 	VFMADD231PS.BCST 4(R10)(R9*2), Z9, Z5
 	VFMADD231PS.BCST 4(R11), Z8, Z6
 	VFMADD231PS.BCST 4(R11), Z9, Z7
+	PREFETCHT1       256(R14)
+	PREFETCHT1       320(R14)
 	VMOVUPS          256(BX), Z8
 	VMOVUPS          320(BX), Z9
 	VFMADD231PS.BCST 8(R10), Z8, Z0
@@ -441,6 +506,8 @@ dims:
 	VFMADD231PS.BCST 8(R10)(R9*2), Z9, Z5
 	VFMADD231PS.BCST 8(R11), Z8, Z6
 	VFMADD231PS.BCST 8(R11), Z9, Z7
+	PREFETCHT1       384(R14)
+	PREFETCHT1       448(R14)
 	VMOVUPS          384(BX), Z8
 	VMOVUPS          448(BX), Z9
 	VFMADD231PS.BCST 12(R10), Z8, Z0
@@ -452,6 +519,7 @@ dims:
 	VFMADD231PS.BCST 12(R11), Z8, Z6
 	VFMADD231PS.BCST 12(R11), Z9, Z7
 	ADDQ             $0x00000200, BX
+	ADDQ             $0x00000200, R14
 	ADDQ             $0x00000010, R10
 	ADDQ             $0x00000010, R11
 	SUBQ             $0x00000004, AX
@@ -466,24 +534,27 @@ dims:
 	VMOVUPS          Z7, 3136(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 	VZEROUPPER
 	RET
 
-// func scoresF32Q5AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF32Q5AVX512(SB), $160-40
+// func scoresF32Q5AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF32Q5AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	LEAQ    (R9)(R9*2), R11
 	ADDQ    SI, R11
@@ -501,6 +572,8 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z10
 	VMOVUPS          64(BX), Z11
 	VFMADD231PS.BCST (R10), Z10, Z0
@@ -513,6 +586,8 @@ dims:
 	VFMADD231PS.BCST (R11), Z11, Z7
 	VFMADD231PS.BCST (R11)(R9*1), Z10, Z8
 	VFMADD231PS.BCST (R11)(R9*1), Z11, Z9
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          128(BX), Z10
 	VMOVUPS          192(BX), Z11
 	VFMADD231PS.BCST 4(R10), Z10, Z0
@@ -525,6 +600,8 @@ dims:
 	VFMADD231PS.BCST 4(R11), Z11, Z7
 	VFMADD231PS.BCST 4(R11)(R9*1), Z10, Z8
 	VFMADD231PS.BCST 4(R11)(R9*1), Z11, Z9
+	PREFETCHT1       256(R14)
+	PREFETCHT1       320(R14)
 	VMOVUPS          256(BX), Z10
 	VMOVUPS          320(BX), Z11
 	VFMADD231PS.BCST 8(R10), Z10, Z0
@@ -537,6 +614,8 @@ dims:
 	VFMADD231PS.BCST 8(R11), Z11, Z7
 	VFMADD231PS.BCST 8(R11)(R9*1), Z10, Z8
 	VFMADD231PS.BCST 8(R11)(R9*1), Z11, Z9
+	PREFETCHT1       384(R14)
+	PREFETCHT1       448(R14)
 	VMOVUPS          384(BX), Z10
 	VMOVUPS          448(BX), Z11
 	VFMADD231PS.BCST 12(R10), Z10, Z0
@@ -550,6 +629,7 @@ dims:
 	VFMADD231PS.BCST 12(R11)(R9*1), Z10, Z8
 	VFMADD231PS.BCST 12(R11)(R9*1), Z11, Z9
 	ADDQ             $0x00000200, BX
+	ADDQ             $0x00000200, R14
 	ADDQ             $0x00000010, R10
 	ADDQ             $0x00000010, R11
 	SUBQ             $0x00000004, AX
@@ -566,24 +646,27 @@ dims:
 	VMOVUPS          Z9, 4160(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 	VZEROUPPER
 	RET
 
-// func scoresF32Q6AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF32Q6AVX512(SB), $160-40
+// func scoresF32Q6AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF32Q6AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	LEAQ    (R9)(R9*2), R11
 	ADDQ    SI, R11
@@ -603,6 +686,8 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z12
 	VMOVUPS          64(BX), Z13
 	VFMADD231PS.BCST (R10), Z12, Z0
@@ -617,6 +702,8 @@ dims:
 	VFMADD231PS.BCST (R11)(R9*1), Z13, Z9
 	VFMADD231PS.BCST (R11)(R9*2), Z12, Z10
 	VFMADD231PS.BCST (R11)(R9*2), Z13, Z11
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          128(BX), Z12
 	VMOVUPS          192(BX), Z13
 	VFMADD231PS.BCST 4(R10), Z12, Z0
@@ -631,6 +718,8 @@ dims:
 	VFMADD231PS.BCST 4(R11)(R9*1), Z13, Z9
 	VFMADD231PS.BCST 4(R11)(R9*2), Z12, Z10
 	VFMADD231PS.BCST 4(R11)(R9*2), Z13, Z11
+	PREFETCHT1       256(R14)
+	PREFETCHT1       320(R14)
 	VMOVUPS          256(BX), Z12
 	VMOVUPS          320(BX), Z13
 	VFMADD231PS.BCST 8(R10), Z12, Z0
@@ -645,6 +734,8 @@ dims:
 	VFMADD231PS.BCST 8(R11)(R9*1), Z13, Z9
 	VFMADD231PS.BCST 8(R11)(R9*2), Z12, Z10
 	VFMADD231PS.BCST 8(R11)(R9*2), Z13, Z11
+	PREFETCHT1       384(R14)
+	PREFETCHT1       448(R14)
 	VMOVUPS          384(BX), Z12
 	VMOVUPS          448(BX), Z13
 	VFMADD231PS.BCST 12(R10), Z12, Z0
@@ -660,6 +751,7 @@ dims:
 	VFMADD231PS.BCST 12(R11)(R9*2), Z12, Z10
 	VFMADD231PS.BCST 12(R11)(R9*2), Z13, Z11
 	ADDQ             $0x00000200, BX
+	ADDQ             $0x00000200, R14
 	ADDQ             $0x00000010, R10
 	ADDQ             $0x00000010, R11
 	SUBQ             $0x00000004, AX
@@ -678,19 +770,21 @@ dims:
 	VMOVUPS          Z11, 5184(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 	VZEROUPPER
 	RET
 
-// func scoresF16Q1AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF16Q1AVX512(SB), $160-40
+// func scoresF16Q1AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF16Q1AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 	SUBQ $0x02, R8
@@ -698,7 +792,9 @@ TEXT ·scoresF16Q1AVX512(SB), $160-40
 
 two:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    8(CX), R12
+	MOVQ    8(R13), R15
 	MOVQ    SI, R10
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
@@ -708,6 +804,8 @@ two:
 	PCALIGN $0x40
 
 dims2:
+	PREFETCHT1       (R14)
+	PREFETCHT1       (R15)
 	VCVTPH2PS        (BX), Z4
 	VCVTPH2PS        32(BX), Z5
 	VCVTPH2PS        (R12), Z6
@@ -716,6 +814,8 @@ dims2:
 	VFMADD231PS.BCST (R10), Z5, Z1
 	VFMADD231PS.BCST (R10), Z6, Z2
 	VFMADD231PS.BCST (R10), Z7, Z3
+	PREFETCHT1       64(R14)
+	PREFETCHT1       64(R15)
 	VCVTPH2PS        64(BX), Z4
 	VCVTPH2PS        96(BX), Z5
 	VCVTPH2PS        64(R12), Z6
@@ -724,6 +824,8 @@ dims2:
 	VFMADD231PS.BCST 4(R10), Z5, Z1
 	VFMADD231PS.BCST 4(R10), Z6, Z2
 	VFMADD231PS.BCST 4(R10), Z7, Z3
+	PREFETCHT1       128(R14)
+	PREFETCHT1       128(R15)
 	VCVTPH2PS        128(BX), Z4
 	VCVTPH2PS        160(BX), Z5
 	VCVTPH2PS        128(R12), Z6
@@ -732,6 +834,8 @@ dims2:
 	VFMADD231PS.BCST 8(R10), Z5, Z1
 	VFMADD231PS.BCST 8(R10), Z6, Z2
 	VFMADD231PS.BCST 8(R10), Z7, Z3
+	PREFETCHT1       192(R14)
+	PREFETCHT1       192(R15)
 	VCVTPH2PS        192(BX), Z4
 	VCVTPH2PS        224(BX), Z5
 	VCVTPH2PS        192(R12), Z6
@@ -741,7 +845,9 @@ dims2:
 	VFMADD231PS.BCST 12(R10), Z6, Z2
 	VFMADD231PS.BCST 12(R10), Z7, Z3
 	ADDQ             $0x00000100, BX
+	ADDQ             $0x00000100, R14
 	ADDQ             $0x00000100, R12
+	ADDQ             $0x00000100, R15
 	ADDQ             $0x00000010, R10
 	SUBQ             $0x00000004, AX
 	JNZ              dims2
@@ -751,6 +857,7 @@ dims2:
 	VMOVUPS          Z3, 192(DI)
 	ADDQ             $0x00000100, DI
 	ADDQ             $0x00000010, CX
+	ADDQ             $0x00000010, R13
 	SUBQ             $0x02, R8
 	JCC              two
 
@@ -760,6 +867,7 @@ rest:
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
@@ -767,23 +875,28 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z2
 	VCVTPH2PS        32(BX), Z3
 	VFMADD231PS.BCST (R10), Z2, Z0
 	VFMADD231PS.BCST (R10), Z3, Z1
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        64(BX), Z2
 	VCVTPH2PS        96(BX), Z3
 	VFMADD231PS.BCST 4(R10), Z2, Z0
 	VFMADD231PS.BCST 4(R10), Z3, Z1
+	PREFETCHT1       128(R14)
 	VCVTPH2PS        128(BX), Z2
 	VCVTPH2PS        160(BX), Z3
 	VFMADD231PS.BCST 8(R10), Z2, Z0
 	VFMADD231PS.BCST 8(R10), Z3, Z1
+	PREFETCHT1       192(R14)
 	VCVTPH2PS        192(BX), Z2
 	VCVTPH2PS        224(BX), Z3
 	VFMADD231PS.BCST 12(R10), Z2, Z0
 	VFMADD231PS.BCST 12(R10), Z3, Z1
 	ADDQ             $0x00000100, BX
+	ADDQ             $0x00000100, R14
 	ADDQ             $0x00000010, R10
 	SUBQ             $0x00000004, AX
 	JNZ              dims
@@ -791,6 +904,7 @@ dims:
 	VMOVUPS          Z1, 64(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 
@@ -798,19 +912,21 @@ done:
 	VZEROUPPER
 	RET
 
-// func scoresF16Q2AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF16Q2AVX512(SB), $160-40
+// func scoresF16Q2AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF16Q2AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
@@ -820,24 +936,28 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z4
 	VCVTPH2PS        32(BX), Z5
 	VFMADD231PS.BCST (R10), Z4, Z0
 	VFMADD231PS.BCST (R10), Z5, Z1
 	VFMADD231PS.BCST (R10)(R9*1), Z4, Z2
 	VFMADD231PS.BCST (R10)(R9*1), Z5, Z3
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        64(BX), Z4
 	VCVTPH2PS        96(BX), Z5
 	VFMADD231PS.BCST 4(R10), Z4, Z0
 	VFMADD231PS.BCST 4(R10), Z5, Z1
 	VFMADD231PS.BCST 4(R10)(R9*1), Z4, Z2
 	VFMADD231PS.BCST 4(R10)(R9*1), Z5, Z3
+	PREFETCHT1       128(R14)
 	VCVTPH2PS        128(BX), Z4
 	VCVTPH2PS        160(BX), Z5
 	VFMADD231PS.BCST 8(R10), Z4, Z0
 	VFMADD231PS.BCST 8(R10), Z5, Z1
 	VFMADD231PS.BCST 8(R10)(R9*1), Z4, Z2
 	VFMADD231PS.BCST 8(R10)(R9*1), Z5, Z3
+	PREFETCHT1       192(R14)
 	VCVTPH2PS        192(BX), Z4
 	VCVTPH2PS        224(BX), Z5
 	VFMADD231PS.BCST 12(R10), Z4, Z0
@@ -845,6 +965,7 @@ dims:
 	VFMADD231PS.BCST 12(R10)(R9*1), Z4, Z2
 	VFMADD231PS.BCST 12(R10)(R9*1), Z5, Z3
 	ADDQ             $0x00000100, BX
+	ADDQ             $0x00000100, R14
 	ADDQ             $0x00000010, R10
 	SUBQ             $0x00000004, AX
 	JNZ              dims
@@ -854,24 +975,27 @@ dims:
 	VMOVUPS          Z3, 1088(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 	VZEROUPPER
 	RET
 
-// func scoresF16Q3AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF16Q3AVX512(SB), $160-40
+// func scoresF16Q3AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF16Q3AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
@@ -883,6 +1007,7 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z6
 	VCVTPH2PS        32(BX), Z7
 	VFMADD231PS.BCST (R10), Z6, Z0
@@ -891,6 +1016,7 @@ dims:
 	VFMADD231PS.BCST (R10)(R9*1), Z7, Z3
 	VFMADD231PS.BCST (R10)(R9*2), Z6, Z4
 	VFMADD231PS.BCST (R10)(R9*2), Z7, Z5
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        64(BX), Z6
 	VCVTPH2PS        96(BX), Z7
 	VFMADD231PS.BCST 4(R10), Z6, Z0
@@ -899,6 +1025,7 @@ dims:
 	VFMADD231PS.BCST 4(R10)(R9*1), Z7, Z3
 	VFMADD231PS.BCST 4(R10)(R9*2), Z6, Z4
 	VFMADD231PS.BCST 4(R10)(R9*2), Z7, Z5
+	PREFETCHT1       128(R14)
 	VCVTPH2PS        128(BX), Z6
 	VCVTPH2PS        160(BX), Z7
 	VFMADD231PS.BCST 8(R10), Z6, Z0
@@ -907,6 +1034,7 @@ dims:
 	VFMADD231PS.BCST 8(R10)(R9*1), Z7, Z3
 	VFMADD231PS.BCST 8(R10)(R9*2), Z6, Z4
 	VFMADD231PS.BCST 8(R10)(R9*2), Z7, Z5
+	PREFETCHT1       192(R14)
 	VCVTPH2PS        192(BX), Z6
 	VCVTPH2PS        224(BX), Z7
 	VFMADD231PS.BCST 12(R10), Z6, Z0
@@ -916,6 +1044,7 @@ dims:
 	VFMADD231PS.BCST 12(R10)(R9*2), Z6, Z4
 	VFMADD231PS.BCST 12(R10)(R9*2), Z7, Z5
 	ADDQ             $0x00000100, BX
+	ADDQ             $0x00000100, R14
 	ADDQ             $0x00000010, R10
 	SUBQ             $0x00000004, AX
 	JNZ              dims
@@ -927,24 +1056,27 @@ dims:
 	VMOVUPS          Z5, 2112(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 	VZEROUPPER
 	RET
 
-// func scoresF16Q4AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF16Q4AVX512(SB), $160-40
+// func scoresF16Q4AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF16Q4AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	LEAQ    (R9)(R9*2), R11
 	ADDQ    SI, R11
@@ -960,6 +1092,7 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z8
 	VCVTPH2PS        32(BX), Z9
 	VFMADD231PS.BCST (R10), Z8, Z0
@@ -970,6 +1103,7 @@ dims:
 	VFMADD231PS.BCST (R10)(R9*2), Z9, Z5
 	VFMADD231PS.BCST (R11), Z8, Z6
 	VFMADD231PS.BCST (R11), Z9, Z7
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        64(BX), Z8
 	VCVTPH2PS        96(BX), Z9
 	VFMADD231PS.BCST 4(R10), Z8, Z0
@@ -980,6 +1114,7 @@ dims:
 	VFMADD231PS.BCST 4(R10)(R9*2), Z9, Z5
 	VFMADD231PS.BCST 4(R11), Z8, Z6
 	VFMADD231PS.BCST 4(R11), Z9, Z7
+	PREFETCHT1       128(R14)
 	VCVTPH2PS        128(BX), Z8
 	VCVTPH2PS        160(BX), Z9
 	VFMADD231PS.BCST 8(R10), Z8, Z0
@@ -990,6 +1125,7 @@ dims:
 	VFMADD231PS.BCST 8(R10)(R9*2), Z9, Z5
 	VFMADD231PS.BCST 8(R11), Z8, Z6
 	VFMADD231PS.BCST 8(R11), Z9, Z7
+	PREFETCHT1       192(R14)
 	VCVTPH2PS        192(BX), Z8
 	VCVTPH2PS        224(BX), Z9
 	VFMADD231PS.BCST 12(R10), Z8, Z0
@@ -1001,6 +1137,7 @@ dims:
 	VFMADD231PS.BCST 12(R11), Z8, Z6
 	VFMADD231PS.BCST 12(R11), Z9, Z7
 	ADDQ             $0x00000100, BX
+	ADDQ             $0x00000100, R14
 	ADDQ             $0x00000010, R10
 	ADDQ             $0x00000010, R11
 	SUBQ             $0x00000004, AX
@@ -1015,24 +1152,27 @@ dims:
 	VMOVUPS          Z7, 3136(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 	VZEROUPPER
 	RET
 
-// func scoresF16Q5AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF16Q5AVX512(SB), $160-40
+// func scoresF16Q5AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF16Q5AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	LEAQ    (R9)(R9*2), R11
 	ADDQ    SI, R11
@@ -1050,6 +1190,7 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z10
 	VCVTPH2PS        32(BX), Z11
 	VFMADD231PS.BCST (R10), Z10, Z0
@@ -1062,6 +1203,7 @@ dims:
 	VFMADD231PS.BCST (R11), Z11, Z7
 	VFMADD231PS.BCST (R11)(R9*1), Z10, Z8
 	VFMADD231PS.BCST (R11)(R9*1), Z11, Z9
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        64(BX), Z10
 	VCVTPH2PS        96(BX), Z11
 	VFMADD231PS.BCST 4(R10), Z10, Z0
@@ -1074,6 +1216,7 @@ dims:
 	VFMADD231PS.BCST 4(R11), Z11, Z7
 	VFMADD231PS.BCST 4(R11)(R9*1), Z10, Z8
 	VFMADD231PS.BCST 4(R11)(R9*1), Z11, Z9
+	PREFETCHT1       128(R14)
 	VCVTPH2PS        128(BX), Z10
 	VCVTPH2PS        160(BX), Z11
 	VFMADD231PS.BCST 8(R10), Z10, Z0
@@ -1086,6 +1229,7 @@ dims:
 	VFMADD231PS.BCST 8(R11), Z11, Z7
 	VFMADD231PS.BCST 8(R11)(R9*1), Z10, Z8
 	VFMADD231PS.BCST 8(R11)(R9*1), Z11, Z9
+	PREFETCHT1       192(R14)
 	VCVTPH2PS        192(BX), Z10
 	VCVTPH2PS        224(BX), Z11
 	VFMADD231PS.BCST 12(R10), Z10, Z0
@@ -1099,6 +1243,7 @@ dims:
 	VFMADD231PS.BCST 12(R11)(R9*1), Z10, Z8
 	VFMADD231PS.BCST 12(R11)(R9*1), Z11, Z9
 	ADDQ             $0x00000100, BX
+	ADDQ             $0x00000100, R14
 	ADDQ             $0x00000010, R10
 	ADDQ             $0x00000010, R11
 	SUBQ             $0x00000004, AX
@@ -1115,24 +1260,27 @@ dims:
 	VMOVUPS          Z9, 4160(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 	VZEROUPPER
 	RET
 
-// func scoresF16Q6AVX512(p *float32, q *float32, dim uintptr, k **byte, blocks uintptr)
-// Requires: AVX, AVX512F
-TEXT ·scoresF16Q6AVX512(SB), $160-40
+// func scoresF16Q6AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·scoresF16Q6AVX512(SB), $160-48
 	MOVQ p+0(FP), DI
 	MOVQ q+8(FP), SI
 	MOVQ dim+16(FP), DX
 	MOVQ k+24(FP), CX
-	MOVQ blocks+32(FP), R8
+	MOVQ ahead+32(FP), R13
+	MOVQ blocks+40(FP), R8
 	MOVQ DX, R9
 	SHLQ $0x02, R9
 
 block:
 	MOVQ    (CX), BX
+	MOVQ    (R13), R14
 	MOVQ    SI, R10
 	LEAQ    (R9)(R9*2), R11
 	ADDQ    SI, R11
@@ -1152,6 +1300,7 @@ block:
 	PCALIGN $0x40
 
 dims:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z12
 	VCVTPH2PS        32(BX), Z13
 	VFMADD231PS.BCST (R10), Z12, Z0
@@ -1166,6 +1315,7 @@ dims:
 	VFMADD231PS.BCST (R11)(R9*1), Z13, Z9
 	VFMADD231PS.BCST (R11)(R9*2), Z12, Z10
 	VFMADD231PS.BCST (R11)(R9*2), Z13, Z11
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        64(BX), Z12
 	VCVTPH2PS        96(BX), Z13
 	VFMADD231PS.BCST 4(R10), Z12, Z0
@@ -1180,6 +1330,7 @@ dims:
 	VFMADD231PS.BCST 4(R11)(R9*1), Z13, Z9
 	VFMADD231PS.BCST 4(R11)(R9*2), Z12, Z10
 	VFMADD231PS.BCST 4(R11)(R9*2), Z13, Z11
+	PREFETCHT1       128(R14)
 	VCVTPH2PS        128(BX), Z12
 	VCVTPH2PS        160(BX), Z13
 	VFMADD231PS.BCST 8(R10), Z12, Z0
@@ -1194,6 +1345,7 @@ dims:
 	VFMADD231PS.BCST 8(R11)(R9*1), Z13, Z9
 	VFMADD231PS.BCST 8(R11)(R9*2), Z12, Z10
 	VFMADD231PS.BCST 8(R11)(R9*2), Z13, Z11
+	PREFETCHT1       192(R14)
 	VCVTPH2PS        192(BX), Z12
 	VCVTPH2PS        224(BX), Z13
 	VFMADD231PS.BCST 12(R10), Z12, Z0
@@ -1209,6 +1361,7 @@ dims:
 	VFMADD231PS.BCST 12(R11)(R9*2), Z12, Z10
 	VFMADD231PS.BCST 12(R11)(R9*2), Z13, Z11
 	ADDQ             $0x00000100, BX
+	ADDQ             $0x00000100, R14
 	ADDQ             $0x00000010, R10
 	ADDQ             $0x00000010, R11
 	SUBQ             $0x00000004, AX
@@ -1227,6 +1380,7 @@ dims:
 	VMOVUPS          Z11, 5184(DI)
 	ADDQ             $0x00000080, DI
 	ADDQ             $0x00000008, CX
+	ADDQ             $0x00000008, R13
 	DECQ             R8
 	JNZ              block
 	VZEROUPPER
@@ -1317,17 +1471,321 @@ exp:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q1D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q1D4AVX512(SB), $160-64
+// func weightsWholeAVX512(p *float32, rows uintptr, max *float32, sum *float32)
+// Requires: AVX, AVX512F
+TEXT ·weightsWholeAVX512(SB), $160-32
+	MOVQ         p+0(FP), DI
+	MOVQ         rows+8(FP), SI
+	MOVQ         max+16(FP), DX
+	MOVQ         sum+24(FP), CX
+	VBROADCASTSS constants<>+192(SB), Z24
+	VBROADCASTSS constants<>+160(SB), Z25
+	VBROADCASTSS constants<>+128(SB), Z26
+	VBROADCASTSS constants<>+96(SB), Z27
+	VBROADCASTSS constants<>+64(SB), Z28
+	VBROADCASTSS constants<>+32(SB), Z29
+	VBROADCASTSS constants<>+0(SB), Z30
+	VBROADCASTSS constants<>+256(SB), Z31
+	PCALIGN      $0x40
+
+row:
+	VMOVUPS       (DI), Z0
+	VMOVUPS       64(DI), Z1
+	VMOVUPS       128(DI), Z2
+	VMOVUPS       192(DI), Z3
+	VMOVUPS       256(DI), Z4
+	VMOVUPS       320(DI), Z5
+	VMOVUPS       384(DI), Z6
+	VMOVUPS       448(DI), Z7
+	VMOVUPS       512(DI), Z8
+	VMOVUPS       576(DI), Z9
+	VMOVUPS       640(DI), Z10
+	VMOVUPS       704(DI), Z11
+	VMOVUPS       768(DI), Z12
+	VMOVUPS       832(DI), Z13
+	VMOVUPS       896(DI), Z14
+	VMOVUPS       960(DI), Z15
+	VMAXPS        Z0, Z4, Z16
+	VMAXPS        Z1, Z5, Z17
+	VMAXPS        Z2, Z6, Z18
+	VMAXPS        Z3, Z7, Z19
+	VMAXPS        Z8, Z16, Z16
+	VMAXPS        Z9, Z17, Z17
+	VMAXPS        Z10, Z18, Z18
+	VMAXPS        Z11, Z19, Z19
+	VMAXPS        Z12, Z16, Z16
+	VMAXPS        Z13, Z17, Z17
+	VMAXPS        Z14, Z18, Z18
+	VMAXPS        Z15, Z19, Z19
+	VMAXPS        Z16, Z17, Z16
+	VMAXPS        Z18, Z19, Z18
+	VMAXPS        Z16, Z18, Z21
+	VSHUFF64X2    $0x4e, Z21, Z21, Z16
+	VMAXPS        Z16, Z21, Z21
+	VSHUFF64X2    $0xb1, Z21, Z21, Z16
+	VMAXPS        Z16, Z21, Z21
+	VPERMILPS     $0x4e, Z21, Z16
+	VMAXPS        Z16, Z21, Z21
+	VPERMILPS     $0xb1, Z21, Z16
+	VMAXPS        Z16, Z21, Z21
+	VPXORD        Z16, Z16, Z16
+	VADDPS        Z16, Z21, Z21
+	VMOVSS        X21, (DX)
+	VPXORD        Z22, Z22, Z22
+	VSUBPS        Z21, Z0, Z0
+	VCMPPS        $0x15, Z31, Z0, K1
+	VRNDSCALEPS   $0x08, Z0, Z20
+	VSUBPS        Z20, Z0, Z0
+	VMOVAPS       Z24, Z16
+	VFMADD213PS   Z25, Z0, Z16
+	VFMADD213PS   Z26, Z0, Z16
+	VFMADD213PS   Z27, Z0, Z16
+	VFMADD213PS   Z28, Z0, Z16
+	VFMADD213PS   Z29, Z0, Z16
+	VFMADD213PS   Z30, Z0, Z16
+	VSCALEFPS.Z   Z20, Z16, K1, Z16
+	VMOVUPS       Z16, (DI)
+	VADDPS        Z16, Z22, Z22
+	VSUBPS        Z21, Z1, Z1
+	VCMPPS        $0x15, Z31, Z1, K1
+	VRNDSCALEPS   $0x08, Z1, Z20
+	VSUBPS        Z20, Z1, Z1
+	VMOVAPS       Z24, Z17
+	VFMADD213PS   Z25, Z1, Z17
+	VFMADD213PS   Z26, Z1, Z17
+	VFMADD213PS   Z27, Z1, Z17
+	VFMADD213PS   Z28, Z1, Z17
+	VFMADD213PS   Z29, Z1, Z17
+	VFMADD213PS   Z30, Z1, Z17
+	VSCALEFPS.Z   Z20, Z17, K1, Z17
+	VMOVUPS       Z17, 64(DI)
+	VADDPS        Z17, Z22, Z22
+	VSUBPS        Z21, Z2, Z2
+	VCMPPS        $0x15, Z31, Z2, K1
+	VRNDSCALEPS   $0x08, Z2, Z20
+	VSUBPS        Z20, Z2, Z2
+	VMOVAPS       Z24, Z18
+	VFMADD213PS   Z25, Z2, Z18
+	VFMADD213PS   Z26, Z2, Z18
+	VFMADD213PS   Z27, Z2, Z18
+	VFMADD213PS   Z28, Z2, Z18
+	VFMADD213PS   Z29, Z2, Z18
+	VFMADD213PS   Z30, Z2, Z18
+	VSCALEFPS.Z   Z20, Z18, K1, Z18
+	VMOVUPS       Z18, 128(DI)
+	VADDPS        Z18, Z22, Z22
+	VSUBPS        Z21, Z3, Z3
+	VCMPPS        $0x15, Z31, Z3, K1
+	VRNDSCALEPS   $0x08, Z3, Z20
+	VSUBPS        Z20, Z3, Z3
+	VMOVAPS       Z24, Z19
+	VFMADD213PS   Z25, Z3, Z19
+	VFMADD213PS   Z26, Z3, Z19
+	VFMADD213PS   Z27, Z3, Z19
+	VFMADD213PS   Z28, Z3, Z19
+	VFMADD213PS   Z29, Z3, Z19
+	VFMADD213PS   Z30, Z3, Z19
+	VSCALEFPS.Z   Z20, Z19, K1, Z19
+	VMOVUPS       Z19, 192(DI)
+	VADDPS        Z19, Z22, Z22
+	VSUBPS        Z21, Z4, Z4
+	VCMPPS        $0x15, Z31, Z4, K1
+	VRNDSCALEPS   $0x08, Z4, Z20
+	VSUBPS        Z20, Z4, Z4
+	VMOVAPS       Z24, Z16
+	VFMADD213PS   Z25, Z4, Z16
+	VFMADD213PS   Z26, Z4, Z16
+	VFMADD213PS   Z27, Z4, Z16
+	VFMADD213PS   Z28, Z4, Z16
+	VFMADD213PS   Z29, Z4, Z16
+	VFMADD213PS   Z30, Z4, Z16
+	VSCALEFPS.Z   Z20, Z16, K1, Z16
+	VMOVUPS       Z16, 256(DI)
+	VADDPS        Z16, Z22, Z22
+	VSUBPS        Z21, Z5, Z5
+	VCMPPS        $0x15, Z31, Z5, K1
+	VRNDSCALEPS   $0x08, Z5, Z20
+	VSUBPS        Z20, Z5, Z5
+	VMOVAPS       Z24, Z17
+	VFMADD213PS   Z25, Z5, Z17
+	VFMADD213PS   Z26, Z5, Z17
+	VFMADD213PS   Z27, Z5, Z17
+	VFMADD213PS   Z28, Z5, Z17
+	VFMADD213PS   Z29, Z5, Z17
+	VFMADD213PS   Z30, Z5, Z17
+	VSCALEFPS.Z   Z20, Z17, K1, Z17
+	VMOVUPS       Z17, 320(DI)
+	VADDPS        Z17, Z22, Z22
+	VSUBPS        Z21, Z6, Z6
+	VCMPPS        $0x15, Z31, Z6, K1
+	VRNDSCALEPS   $0x08, Z6, Z20
+	VSUBPS        Z20, Z6, Z6
+	VMOVAPS       Z24, Z18
+	VFMADD213PS   Z25, Z6, Z18
+	VFMADD213PS   Z26, Z6, Z18
+	VFMADD213PS   Z27, Z6, Z18
+	VFMADD213PS   Z28, Z6, Z18
+	VFMADD213PS   Z29, Z6, Z18
+	VFMADD213PS   Z30, Z6, Z18
+	VSCALEFPS.Z   Z20, Z18, K1, Z18
+	VMOVUPS       Z18, 384(DI)
+	VADDPS        Z18, Z22, Z22
+	VSUBPS        Z21, Z7, Z7
+	VCMPPS        $0x15, Z31, Z7, K1
+	VRNDSCALEPS   $0x08, Z7, Z20
+	VSUBPS        Z20, Z7, Z7
+	VMOVAPS       Z24, Z19
+	VFMADD213PS   Z25, Z7, Z19
+	VFMADD213PS   Z26, Z7, Z19
+	VFMADD213PS   Z27, Z7, Z19
+	VFMADD213PS   Z28, Z7, Z19
+	VFMADD213PS   Z29, Z7, Z19
+	VFMADD213PS   Z30, Z7, Z19
+	VSCALEFPS.Z   Z20, Z19, K1, Z19
+	VMOVUPS       Z19, 448(DI)
+	VADDPS        Z19, Z22, Z22
+	VSUBPS        Z21, Z8, Z8
+	VCMPPS        $0x15, Z31, Z8, K1
+	VRNDSCALEPS   $0x08, Z8, Z20
+	VSUBPS        Z20, Z8, Z8
+	VMOVAPS       Z24, Z16
+	VFMADD213PS   Z25, Z8, Z16
+	VFMADD213PS   Z26, Z8, Z16
+	VFMADD213PS   Z27, Z8, Z16
+	VFMADD213PS   Z28, Z8, Z16
+	VFMADD213PS   Z29, Z8, Z16
+	VFMADD213PS   Z30, Z8, Z16
+	VSCALEFPS.Z   Z20, Z16, K1, Z16
+	VMOVUPS       Z16, 512(DI)
+	VADDPS        Z16, Z22, Z22
+	VSUBPS        Z21, Z9, Z9
+	VCMPPS        $0x15, Z31, Z9, K1
+	VRNDSCALEPS   $0x08, Z9, Z20
+	VSUBPS        Z20, Z9, Z9
+	VMOVAPS       Z24, Z17
+	VFMADD213PS   Z25, Z9, Z17
+	VFMADD213PS   Z26, Z9, Z17
+	VFMADD213PS   Z27, Z9, Z17
+	VFMADD213PS   Z28, Z9, Z17
+	VFMADD213PS   Z29, Z9, Z17
+	VFMADD213PS   Z30, Z9, Z17
+	VSCALEFPS.Z   Z20, Z17, K1, Z17
+	VMOVUPS       Z17, 576(DI)
+	VADDPS        Z17, Z22, Z22
+	VSUBPS        Z21, Z10, Z10
+	VCMPPS        $0x15, Z31, Z10, K1
+	VRNDSCALEPS   $0x08, Z10, Z20
+	VSUBPS        Z20, Z10, Z10
+	VMOVAPS       Z24, Z18
+	VFMADD213PS   Z25, Z10, Z18
+	VFMADD213PS   Z26, Z10, Z18
+	VFMADD213PS   Z27, Z10, Z18
+	VFMADD213PS   Z28, Z10, Z18
+	VFMADD213PS   Z29, Z10, Z18
+	VFMADD213PS   Z30, Z10, Z18
+	VSCALEFPS.Z   Z20, Z18, K1, Z18
+	VMOVUPS       Z18, 640(DI)
+	VADDPS        Z18, Z22, Z22
+	VSUBPS        Z21, Z11, Z11
+	VCMPPS        $0x15, Z31, Z11, K1
+	VRNDSCALEPS   $0x08, Z11, Z20
+	VSUBPS        Z20, Z11, Z11
+	VMOVAPS       Z24, Z19
+	VFMADD213PS   Z25, Z11, Z19
+	VFMADD213PS   Z26, Z11, Z19
+	VFMADD213PS   Z27, Z11, Z19
+	VFMADD213PS   Z28, Z11, Z19
+	VFMADD213PS   Z29, Z11, Z19
+	VFMADD213PS   Z30, Z11, Z19
+	VSCALEFPS.Z   Z20, Z19, K1, Z19
+	VMOVUPS       Z19, 704(DI)
+	VADDPS        Z19, Z22, Z22
+	VSUBPS        Z21, Z12, Z12
+	VCMPPS        $0x15, Z31, Z12, K1
+	VRNDSCALEPS   $0x08, Z12, Z20
+	VSUBPS        Z20, Z12, Z12
+	VMOVAPS       Z24, Z16
+	VFMADD213PS   Z25, Z12, Z16
+	VFMADD213PS   Z26, Z12, Z16
+	VFMADD213PS   Z27, Z12, Z16
+	VFMADD213PS   Z28, Z12, Z16
+	VFMADD213PS   Z29, Z12, Z16
+	VFMADD213PS   Z30, Z12, Z16
+	VSCALEFPS.Z   Z20, Z16, K1, Z16
+	VMOVUPS       Z16, 768(DI)
+	VADDPS        Z16, Z22, Z22
+	VSUBPS        Z21, Z13, Z13
+	VCMPPS        $0x15, Z31, Z13, K1
+	VRNDSCALEPS   $0x08, Z13, Z20
+	VSUBPS        Z20, Z13, Z13
+	VMOVAPS       Z24, Z17
+	VFMADD213PS   Z25, Z13, Z17
+	VFMADD213PS   Z26, Z13, Z17
+	VFMADD213PS   Z27, Z13, Z17
+	VFMADD213PS   Z28, Z13, Z17
+	VFMADD213PS   Z29, Z13, Z17
+	VFMADD213PS   Z30, Z13, Z17
+	VSCALEFPS.Z   Z20, Z17, K1, Z17
+	VMOVUPS       Z17, 832(DI)
+	VADDPS        Z17, Z22, Z22
+	VSUBPS        Z21, Z14, Z14
+	VCMPPS        $0x15, Z31, Z14, K1
+	VRNDSCALEPS   $0x08, Z14, Z20
+	VSUBPS        Z20, Z14, Z14
+	VMOVAPS       Z24, Z18
+	VFMADD213PS   Z25, Z14, Z18
+	VFMADD213PS   Z26, Z14, Z18
+	VFMADD213PS   Z27, Z14, Z18
+	VFMADD213PS   Z28, Z14, Z18
+	VFMADD213PS   Z29, Z14, Z18
+	VFMADD213PS   Z30, Z14, Z18
+	VSCALEFPS.Z   Z20, Z18, K1, Z18
+	VMOVUPS       Z18, 896(DI)
+	VADDPS        Z18, Z22, Z22
+	VSUBPS        Z21, Z15, Z15
+	VCMPPS        $0x15, Z31, Z15, K1
+	VRNDSCALEPS   $0x08, Z15, Z20
+	VSUBPS        Z20, Z15, Z15
+	VMOVAPS       Z24, Z19
+	VFMADD213PS   Z25, Z15, Z19
+	VFMADD213PS   Z26, Z15, Z19
+	VFMADD213PS   Z27, Z15, Z19
+	VFMADD213PS   Z28, Z15, Z19
+	VFMADD213PS   Z29, Z15, Z19
+	VFMADD213PS   Z30, Z15, Z19
+	VSCALEFPS.Z   Z20, Z19, K1, Z19
+	VMOVUPS       Z19, 960(DI)
+	VADDPS        Z19, Z22, Z22
+	VMOVAPS       Z22, Z0
+	VEXTRACTF64X4 $0x01, Z22, Y2
+	VADDPS        Y2, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VMOVHLPS      X0, X0, X1
+	VADDPS        X1, X0, X0
+	VMOVSHDUP     X0, X1
+	VADDSS        X1, X0, X0
+	VMOVSS        X0, (CX)
+	ADDQ          $0x00000400, DI
+	ADDQ          $0x00000004, DX
+	ADDQ          $0x00000004, CX
+	DECQ          SI
+	JNZ           row
+	VZEROUPPER
+	RET
+
+// func valuesF32Q1D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q1D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS 128(DI), Z2
@@ -1339,6 +1797,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1348,10 +1808,15 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          (BX), Z4
 	VMOVUPS          64(BX), Z5
 	VMOVUPS          128(BX), Z6
@@ -1362,6 +1827,7 @@ slot:
 	VFMADD231PS.BCST (DX), Z7, Z3
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -1373,17 +1839,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q2D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q2D4AVX512(SB), $160-64
+// func valuesF32Q2D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q2D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS 128(DI), Z2
@@ -1399,6 +1866,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1408,10 +1877,15 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          (BX), Z8
 	VMOVUPS          64(BX), Z9
 	VMOVUPS          128(BX), Z10
@@ -1426,6 +1900,7 @@ slot:
 	VFMADD231PS.BCST 1024(DX), Z11, Z7
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -1441,17 +1916,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q3D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q3D4AVX512(SB), $160-64
+// func valuesF32Q3D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q3D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS 128(DI), Z2
@@ -1471,6 +1947,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1480,10 +1958,15 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          (BX), Z12
 	VMOVUPS          64(BX), Z13
 	VMOVUPS          128(BX), Z14
@@ -1502,6 +1985,7 @@ slot:
 	VFMADD231PS.BCST 2048(DX), Z15, Z11
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -1521,17 +2005,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q4D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q4D4AVX512(SB), $160-64
+// func valuesF32Q4D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q4D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -1557,6 +2042,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1566,10 +2053,15 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          (BX), Z16
 	VMOVUPS          64(BX), Z17
 	VMOVUPS          128(BX), Z18
@@ -1592,6 +2084,7 @@ slot:
 	VFMADD231PS.BCST 3072(DX), Z19, Z15
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -1615,17 +2108,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q5D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q5D4AVX512(SB), $160-64
+// func valuesF32Q5D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q5D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -1655,6 +2149,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1664,10 +2160,15 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          (BX), Z20
 	VMOVUPS          64(BX), Z21
 	VMOVUPS          128(BX), Z22
@@ -1694,6 +2195,7 @@ slot:
 	VFMADD231PS.BCST 4096(DX), Z23, Z19
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -1721,17 +2223,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q6D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q6D4AVX512(SB), $160-64
+// func valuesF32Q6D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q6D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -1765,6 +2268,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1774,10 +2279,15 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	PREFETCHT1       128(R14)
+	PREFETCHT1       192(R14)
 	VMOVUPS          (BX), Z24
 	VMOVUPS          64(BX), Z25
 	VMOVUPS          128(BX), Z26
@@ -1808,6 +2318,7 @@ slot:
 	VFMADD231PS.BCST 5120(DX), Z27, Z23
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -1839,17 +2350,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q1D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q1D2AVX512(SB), $160-64
+// func valuesF32Q1D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q1D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	LEAQ    (DX)(R10*4), DX
@@ -1859,6 +2371,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1868,16 +2382,20 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z2
 	VMOVUPS          64(BX), Z3
 	VFMADD231PS.BCST (DX), Z2, Z0
 	VFMADD231PS.BCST (DX), Z3, Z1
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -1887,17 +2405,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q2D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q2D2AVX512(SB), $160-64
+// func valuesF32Q2D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q2D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS (DI)(SI*1), Z2
@@ -1909,6 +2428,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1918,10 +2439,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z4
 	VMOVUPS          64(BX), Z5
 	VFMADD231PS.BCST (DX), Z4, Z0
@@ -1930,6 +2454,7 @@ slot:
 	VFMADD231PS.BCST 1024(DX), Z5, Z3
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -1941,17 +2466,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q3D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q3D2AVX512(SB), $160-64
+// func valuesF32Q3D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q3D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS (DI)(SI*1), Z2
@@ -1965,6 +2491,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -1974,10 +2502,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z6
 	VMOVUPS          64(BX), Z7
 	VFMADD231PS.BCST (DX), Z6, Z0
@@ -1988,6 +2519,7 @@ slot:
 	VFMADD231PS.BCST 2048(DX), Z7, Z5
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2001,17 +2533,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q4D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q4D2AVX512(SB), $160-64
+// func valuesF32Q4D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q4D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -2029,6 +2562,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2038,10 +2573,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z8
 	VMOVUPS          64(BX), Z9
 	VFMADD231PS.BCST (DX), Z8, Z0
@@ -2054,6 +2592,7 @@ slot:
 	VFMADD231PS.BCST 3072(DX), Z9, Z7
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2069,17 +2608,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q5D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q5D2AVX512(SB), $160-64
+// func valuesF32Q5D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q5D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -2099,6 +2639,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2108,10 +2650,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z10
 	VMOVUPS          64(BX), Z11
 	VFMADD231PS.BCST (DX), Z10, Z0
@@ -2126,6 +2671,7 @@ slot:
 	VFMADD231PS.BCST 4096(DX), Z11, Z9
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2143,17 +2689,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q6D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q6D2AVX512(SB), $160-64
+// func valuesF32Q6D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q6D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -2175,6 +2722,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2184,10 +2733,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VMOVUPS          (BX), Z12
 	VMOVUPS          64(BX), Z13
 	VFMADD231PS.BCST (DX), Z12, Z0
@@ -2204,6 +2756,7 @@ slot:
 	VFMADD231PS.BCST 5120(DX), Z13, Z11
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2223,17 +2776,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q1D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q1D1AVX512(SB), $160-64
+// func valuesF32Q1D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q1D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	LEAQ    (DX)(R10*4), DX
 
@@ -2242,6 +2796,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2251,14 +2807,17 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VMOVUPS          (BX), Z1
 	VFMADD231PS.BCST (DX), Z1, Z0
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2267,17 +2826,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q2D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q2D1AVX512(SB), $160-64
+// func valuesF32Q2D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q2D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI)(SI*1), Z1
 	LEAQ    (DX)(R10*4), DX
@@ -2287,6 +2847,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2296,15 +2858,18 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VMOVUPS          (BX), Z2
 	VFMADD231PS.BCST (DX), Z2, Z0
 	VFMADD231PS.BCST 1024(DX), Z2, Z1
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2314,17 +2879,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q3D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q3D1AVX512(SB), $160-64
+// func valuesF32Q3D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q3D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI)(SI*1), Z1
 	VMOVUPS (DI)(SI*2), Z2
@@ -2335,6 +2901,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2344,16 +2912,19 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VMOVUPS          (BX), Z3
 	VFMADD231PS.BCST (DX), Z3, Z0
 	VFMADD231PS.BCST 1024(DX), Z3, Z1
 	VFMADD231PS.BCST 2048(DX), Z3, Z2
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2364,17 +2935,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q4D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q4D1AVX512(SB), $160-64
+// func valuesF32Q4D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q4D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -2388,6 +2960,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2397,10 +2971,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VMOVUPS          (BX), Z4
 	VFMADD231PS.BCST (DX), Z4, Z0
 	VFMADD231PS.BCST 1024(DX), Z4, Z1
@@ -2408,6 +2984,7 @@ slot:
 	VFMADD231PS.BCST 3072(DX), Z4, Z3
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2419,17 +2996,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q5D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q5D1AVX512(SB), $160-64
+// func valuesF32Q5D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q5D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -2444,6 +3022,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2453,10 +3033,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VMOVUPS          (BX), Z5
 	VFMADD231PS.BCST (DX), Z5, Z0
 	VFMADD231PS.BCST 1024(DX), Z5, Z1
@@ -2465,6 +3047,7 @@ slot:
 	VFMADD231PS.BCST 4096(DX), Z5, Z4
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2477,17 +3060,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF32Q6D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF32Q6D1AVX512(SB), $160-64
+// func valuesF32Q6D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF32Q6D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -2503,6 +3087,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2512,10 +3098,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VMOVUPS          (BX), Z6
 	VFMADD231PS.BCST (DX), Z6, Z0
 	VFMADD231PS.BCST 1024(DX), Z6, Z1
@@ -2525,6 +3113,7 @@ slot:
 	VFMADD231PS.BCST 5120(DX), Z6, Z5
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2538,17 +3127,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q1D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q1D4AVX512(SB), $160-64
+// func valuesF16Q1D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q1D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS 128(DI), Z2
@@ -2560,6 +3150,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2569,10 +3161,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        (BX), Z4
 	VCVTPH2PS        32(BX), Z5
 	VCVTPH2PS        64(BX), Z6
@@ -2583,6 +3178,7 @@ slot:
 	VFMADD231PS.BCST (DX), Z7, Z3
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2594,17 +3190,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q2D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q2D4AVX512(SB), $160-64
+// func valuesF16Q2D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q2D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS 128(DI), Z2
@@ -2620,6 +3217,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2629,10 +3228,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        (BX), Z8
 	VCVTPH2PS        32(BX), Z9
 	VCVTPH2PS        64(BX), Z10
@@ -2647,6 +3249,7 @@ slot:
 	VFMADD231PS.BCST 1024(DX), Z11, Z7
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2662,17 +3265,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q3D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q3D4AVX512(SB), $160-64
+// func valuesF16Q3D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q3D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS 128(DI), Z2
@@ -2692,6 +3296,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2701,10 +3307,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        (BX), Z12
 	VCVTPH2PS        32(BX), Z13
 	VCVTPH2PS        64(BX), Z14
@@ -2723,6 +3332,7 @@ slot:
 	VFMADD231PS.BCST 2048(DX), Z15, Z11
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2742,17 +3352,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q4D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q4D4AVX512(SB), $160-64
+// func valuesF16Q4D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q4D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -2778,6 +3389,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2787,10 +3400,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        (BX), Z16
 	VCVTPH2PS        32(BX), Z17
 	VCVTPH2PS        64(BX), Z18
@@ -2813,6 +3429,7 @@ slot:
 	VFMADD231PS.BCST 3072(DX), Z19, Z15
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2836,17 +3453,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q5D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q5D4AVX512(SB), $160-64
+// func valuesF16Q5D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q5D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -2876,6 +3494,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2885,10 +3505,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        (BX), Z20
 	VCVTPH2PS        32(BX), Z21
 	VCVTPH2PS        64(BX), Z22
@@ -2915,6 +3538,7 @@ slot:
 	VFMADD231PS.BCST 4096(DX), Z23, Z19
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -2942,17 +3566,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q6D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q6D4AVX512(SB), $160-64
+// func valuesF16Q6D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q6D4AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -2986,6 +3611,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -2995,10 +3622,13 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
 	VCVTPH2PS        (BX), Z24
 	VCVTPH2PS        32(BX), Z25
 	VCVTPH2PS        64(BX), Z26
@@ -3029,6 +3659,7 @@ slot:
 	VFMADD231PS.BCST 5120(DX), Z27, Z23
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3060,17 +3691,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q1D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q1D2AVX512(SB), $160-64
+// func valuesF16Q1D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q1D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	LEAQ    (DX)(R10*4), DX
@@ -3080,6 +3712,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3089,16 +3723,19 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z2
 	VCVTPH2PS        32(BX), Z3
 	VFMADD231PS.BCST (DX), Z2, Z0
 	VFMADD231PS.BCST (DX), Z3, Z1
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3108,17 +3745,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q2D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q2D2AVX512(SB), $160-64
+// func valuesF16Q2D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q2D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS (DI)(SI*1), Z2
@@ -3130,6 +3768,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3139,10 +3779,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z4
 	VCVTPH2PS        32(BX), Z5
 	VFMADD231PS.BCST (DX), Z4, Z0
@@ -3151,6 +3793,7 @@ slot:
 	VFMADD231PS.BCST 1024(DX), Z5, Z3
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3162,17 +3805,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q3D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q3D2AVX512(SB), $160-64
+// func valuesF16Q3D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q3D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS (DI)(SI*1), Z2
@@ -3186,6 +3830,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3195,10 +3841,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z6
 	VCVTPH2PS        32(BX), Z7
 	VFMADD231PS.BCST (DX), Z6, Z0
@@ -3209,6 +3857,7 @@ slot:
 	VFMADD231PS.BCST 2048(DX), Z7, Z5
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3222,17 +3871,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q4D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q4D2AVX512(SB), $160-64
+// func valuesF16Q4D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q4D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -3250,6 +3900,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3259,10 +3911,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z8
 	VCVTPH2PS        32(BX), Z9
 	VFMADD231PS.BCST (DX), Z8, Z0
@@ -3275,6 +3929,7 @@ slot:
 	VFMADD231PS.BCST 3072(DX), Z9, Z7
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3290,17 +3945,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q5D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q5D2AVX512(SB), $160-64
+// func valuesF16Q5D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q5D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -3320,6 +3976,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3329,10 +3987,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z10
 	VCVTPH2PS        32(BX), Z11
 	VFMADD231PS.BCST (DX), Z10, Z0
@@ -3347,6 +4007,7 @@ slot:
 	VFMADD231PS.BCST 4096(DX), Z11, Z9
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3364,17 +4025,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q6D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q6D2AVX512(SB), $160-64
+// func valuesF16Q6D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q6D2AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -3396,6 +4058,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3405,10 +4069,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z12
 	VCVTPH2PS        32(BX), Z13
 	VFMADD231PS.BCST (DX), Z12, Z0
@@ -3425,6 +4091,7 @@ slot:
 	VFMADD231PS.BCST 5120(DX), Z13, Z11
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3444,17 +4111,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q1D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q1D1AVX512(SB), $160-64
+// func valuesF16Q1D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q1D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	LEAQ    (DX)(R10*4), DX
 
@@ -3463,6 +4131,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3472,14 +4142,17 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z1
 	VFMADD231PS.BCST (DX), Z1, Z0
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3488,17 +4161,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q2D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q2D1AVX512(SB), $160-64
+// func valuesF16Q2D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q2D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI)(SI*1), Z1
 	LEAQ    (DX)(R10*4), DX
@@ -3508,6 +4182,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3517,15 +4193,18 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z2
 	VFMADD231PS.BCST (DX), Z2, Z0
 	VFMADD231PS.BCST 1024(DX), Z2, Z1
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3535,17 +4214,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q3D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q3D1AVX512(SB), $160-64
+// func valuesF16Q3D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q3D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI)(SI*1), Z1
 	VMOVUPS (DI)(SI*2), Z2
@@ -3556,6 +4236,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3565,16 +4247,19 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z3
 	VFMADD231PS.BCST (DX), Z3, Z0
 	VFMADD231PS.BCST 1024(DX), Z3, Z1
 	VFMADD231PS.BCST 2048(DX), Z3, Z2
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3585,17 +4270,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q4D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q4D1AVX512(SB), $160-64
+// func valuesF16Q4D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q4D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -3609,6 +4295,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3618,10 +4306,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z4
 	VFMADD231PS.BCST (DX), Z4, Z0
 	VFMADD231PS.BCST 1024(DX), Z4, Z1
@@ -3629,6 +4319,7 @@ slot:
 	VFMADD231PS.BCST 3072(DX), Z4, Z3
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3640,17 +4331,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q5D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q5D1AVX512(SB), $160-64
+// func valuesF16Q5D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q5D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -3665,6 +4357,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3674,10 +4368,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z5
 	VFMADD231PS.BCST (DX), Z5, Z0
 	VFMADD231PS.BCST 1024(DX), Z5, Z1
@@ -3686,6 +4382,7 @@ slot:
 	VFMADD231PS.BCST 4096(DX), Z5, Z4
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11
@@ -3698,17 +4395,18 @@ slot:
 	VZEROUPPER
 	RET
 
-// func valuesF16Q6D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
-// Requires: AVX, AVX512F, CMOV
-TEXT ·valuesF16Q6D1AVX512(SB), $160-64
+// func valuesF16Q6D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+// Requires: AVX, AVX512F, CMOV, MMX+
+TEXT ·valuesF16Q6D1AVX512(SB), $160-72
 	MOVQ    acc+0(FP), DI
 	MOVQ    stride+8(FP), SI
 	MOVQ    p+16(FP), DX
 	MOVQ    v+24(FP), CX
-	MOVQ    offset+32(FP), R8
-	MOVQ    rowBytes+40(FP), R9
-	MOVQ    from+48(FP), R10
-	MOVQ    to+56(FP), R11
+	MOVQ    ahead+32(FP), R15
+	MOVQ    offset+40(FP), R8
+	MOVQ    rowBytes+48(FP), R9
+	MOVQ    from+56(FP), R10
+	MOVQ    to+64(FP), R11
 	LEAQ    (SI)(SI*2), R12
 	ADDQ    DI, R12
 	VMOVUPS (DI), Z0
@@ -3724,6 +4422,8 @@ block:
 	SHRQ    $0x05, R13
 	MOVQ    (CX)(R13*8), BX
 	ADDQ    R8, BX
+	MOVQ    (R15)(R13*8), R14
+	ADDQ    R8, R14
 	INCQ    R13
 	SHLQ    $0x05, R13
 	CMPQ    R13, R11
@@ -3733,10 +4433,12 @@ block:
 	ANDQ    $0x1f, R10
 	IMULQ   R9, R10
 	ADDQ    R10, BX
+	ADDQ    R10, R14
 	MOVQ    R13, R10
 	PCALIGN $0x40
 
 slot:
+	PREFETCHT1       (R14)
 	VCVTPH2PS        (BX), Z6
 	VFMADD231PS.BCST (DX), Z6, Z0
 	VFMADD231PS.BCST 1024(DX), Z6, Z1
@@ -3746,6 +4448,7 @@ slot:
 	VFMADD231PS.BCST 5120(DX), Z6, Z5
 	ADDQ             $0x00000004, DX
 	ADDQ             R9, BX
+	ADDQ             R9, R14
 	DECQ             AX
 	JNZ              slot
 	CMPQ             R10, R11

@@ -3,6 +3,7 @@ package cpu
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -251,12 +252,11 @@ func TestMergeChunk(t *testing.T) {
 	last := []int32{ChunkSlots, 0, ChunkSlots, 100, 0}
 	var want []float32
 	forTiers(t, func(t *testing.T, k *Kernels) {
-		var M, L float32
-		A := make([]float32, dim)
+		M, L, A := make([]float32, 1), make([]float32, 1), make([]float32, dim)
 		sum, exact := 0.0, make([]float64, dim)
 		for i, c := range cs {
 			m, l, a := attend(t, k, c, q, 1, []int32{0}, last[i:])
-			k.MergeChunk(&M, &L, A, m[0], l[0], a)
+			k.MergeChunks(M, L, A, m, l, a, 1, dim)
 			for j := range last[i] {
 				s := 0.0
 				for d, x := range q {
@@ -268,7 +268,7 @@ func TestMergeChunk(t *testing.T) {
 				}
 			}
 		}
-		k.Finish(A, A, L)
+		k.Finish(A, A, L[0])
 		for d, v := range exact {
 			if math.Abs(v/sum-float64(A[d])) > 1e-5 {
 				t.Fatalf("out[%d] = %v, in float64 %v", d, A[d], v/sum)
@@ -279,4 +279,55 @@ func TestMergeChunk(t *testing.T) {
 		}
 		equal(t, "out", A, want)
 	})
+}
+
+// TestMergeRule compares merges of many queries at once with the rule of
+// docs/NUMERICS.md, in bits.
+func TestMergeRule(t *testing.T) {
+	const dim = 20
+	for n := 1; n <= 19; n++ {
+		rng := newRand(uint64(n))
+		M, m := normals(rng, make([]float32, n), 20), normals(rng, make([]float32, n), 20)
+		L, l := make([]float32, n), make([]float32, n)
+		A, a := normals(rng, make([]float32, n*dim), 3), normals(rng, make([]float32, n*dim), 3)
+		for i := range n {
+			L[i], l[i] = 1+100*rng.Float32(), 1+100*rng.Float32()
+			switch rng.IntN(6) {
+			case 4: // has seen nothing, and sees nothing
+				m[i], l[i], L[i] = negativeInfinity, 0, 0
+			case 0: // the first chunk
+				L[i] = 0
+			case 1: // sees nothing of this chunk
+				m[i], l[i] = negativeInfinity, 0
+			case 2: // far apart
+				m[i] = M[i] + 120 + 300*rng.Float32()
+			case 3:
+				m[i] = M[i]
+			}
+		}
+		wantM, wantL, wantA := slices.Clone(M), slices.Clone(L), slices.Clone(A)
+		for i := range n {
+			to, part := wantA[i*dim:(i+1)*dim], a[i*dim:(i+1)*dim]
+			switch {
+			case l[i] == 0:
+			case L[i] == 0:
+				wantM[i], wantL[i] = m[i], l[i]
+				copy(to, part)
+			default:
+				wantM[i] = max(M[i], m[i])
+				u, v := num.Exp2f32(M[i]-wantM[i]), num.Exp2f32(m[i]-wantM[i])
+				wantL[i] = num.FMA32(l[i], v, float32(L[i]*u))
+				for d := range to {
+					to[d] = num.FMA32(part[d], v, float32(to[d]*u))
+				}
+			}
+		}
+		forTiers(t, func(t *testing.T, k *Kernels) {
+			gotM, gotL, gotA := slices.Clone(M), slices.Clone(L), slices.Clone(A)
+			k.MergeChunks(gotM, gotL, gotA, m, l, a, n, dim)
+			equal(t, label("M of ", n), gotM, wantM)
+			equal(t, label("L of ", n), gotL, wantL)
+			equal(t, label("A of ", n), gotA, wantA)
+		})
+	}
 }

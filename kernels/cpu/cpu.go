@@ -2,8 +2,9 @@
 // (docs/NUMERICS.md): quantisation of activations, linear layers over packed
 // weights, norms, activations, RoPE and attention over blocks of 32 slots.
 //
-// Every kernel exists in generic Go and, on amd64, in generated assembly for
-// AVX2 and AVX-512. All tiers give the same bits on every input, except that
+// Every kernel exists in generic Go and in generated assembly: on amd64 for AVX2
+// and AVX-512, both with and without dot products of bytes, on arm64 for NEON with
+// them. All tiers give the same bits on every input, except that
 // the payload of a NaN is not defined. The generic code is written from the
 // class's rules and is the reference that tests compare the others with.
 //
@@ -33,12 +34,20 @@ const (
 	Generic Tier = iota
 	// AVX2 needs AVX2, FMA and F16C.
 	AVX2
-	// AVX512 needs AVX-512 F, BW, VL, DQ and VNNI, beside all that AVX2 needs.
+	// AVX2VNNI needs AVX-VNNI beside that: dot products of bytes.
+	AVX2VNNI
+	// AVX512BW needs AVX-512 F, BW, VL and DQ, beside all that AVX2 needs.
+	AVX512BW
+	// AVX512 needs AVX-512 VNNI, beside all that AVX512BW needs.
 	AVX512
+	// SDOT is NEON with dot products of bytes, of arm64.
+	SDOT
+	// I8MM has products of matrices of bytes beside that.
+	I8MM
 	numTiers
 )
 
-var tierNames = [numTiers]string{Generic: "generic", AVX2: "avx2", AVX512: "avx512"}
+var tierNames = [numTiers]string{Generic: "generic", AVX2: "avx2", AVX2VNNI: "avx2vnni", AVX512BW: "avx512bw", AVX512: "avx512", SDOT: "sdot", I8MM: "i8mm"}
 
 // String returns the name that TierVariable takes.
 func (t Tier) String() string {
@@ -78,8 +87,9 @@ func For(t Tier) (*Kernels, error) {
 }
 
 // Select returns the kernels of the best tier, or of the tier that the
-// environment variable HOLDFAST_CPU_TIER names: generic, avx2 or avx512. An
-// unknown name or a tier that this machine lacks is an error.
+// environment variable HOLDFAST_CPU_TIER names: generic, avx2, avx2vnni, avx512bw
+// and avx512, or sdot and i8mm. An unknown name or a tier that this machine lacks
+// is an error.
 func Select() (*Kernels, error) {
 	name, ok := os.LookupEnv(TierVariable)
 	if !ok || name == "" {

@@ -1,4 +1,4 @@
-//go:build !amd64 || noasm
+//go:build (!amd64 && !arm64) || noasm
 
 package cpu
 
@@ -33,6 +33,8 @@ func (k *Kernels) argMax(x []float32) int { return genericArgMax(x) }
 func (k *Kernels) toF16(dst []byte, src []float32) { genericToF16(dst, src) }
 
 func (k *Kernels) merge(A, a []float32, u, v float32) { genericMerge(A, a, u, v) }
+
+func (k *Kernels) exp2(x []float32) { genericExp2(x) }
 
 func (k *Kernels) attendChunk(c *Chunk, q []float32, n int, first, last []int32, scratch, m, l, acc []float32) {
 	genericAttendChunk(c, q, n, first, last, scratch, m, l, acc)

@@ -95,8 +95,8 @@ func guardVectors(k *Kernels, place func([]byte) []byte, floats func([]float32) 
 		k.ArgMax(x)
 		k.merge(dst, x, 1, 1)
 		k.toF16(place(make([]byte, 2*n)), x)
-		M, L := float32(0), float32(1)
-		k.MergeChunk(&M, &L, dst, 1, 1, x)
+		ones := floats([]float32{1, 1, 1})
+		k.MergeChunks(ones[:1], ones[1:2], dst, ones[1:2], ones[2:], x, 1, n)
 		for _, interleaved := range []bool{false, true} {
 			k.RoPE(floats(make([]float32, 6*n)), 3, 2*n, x, y, interleaved)
 		}

@@ -18,12 +18,8 @@ var (
 
 // forTiers runs f as a subtest for each tier of this machine.
 func forTiers(t *testing.T, f func(t *testing.T, k *Kernels)) {
-	for _, tier := range Tiers() {
-		k, err := For(tier)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Run(tier.String(), func(t *testing.T) { f(t, k) })
+	for _, tier := range append(Tiers(), emulated...) {
+		t.Run(tier.String(), func(t *testing.T) { f(t, &Kernels{Tier: tier}) })
 	}
 }
 

@@ -16,6 +16,11 @@ func TestSelect(t *testing.T) {
 	if len(ts) == 0 || ts[0] != Generic {
 		t.Fatalf("Tiers() = %v", ts)
 	}
+	for _, tier := range ts {
+		if arm := tier == SDOT || tier == I8MM; tier != Generic && arm != (runtime.GOARCH == "arm64") {
+			t.Errorf("a tier of another architecture is available: %v", ts)
+		}
+	}
 	t.Setenv(TierVariable, "")
 	if k, err := Select(); err != nil || k.Tier != ts[len(ts)-1] {
 		t.Errorf("Select() = %v, %v; want %v", k, err, ts[len(ts)-1])
@@ -81,11 +86,11 @@ func TestAllocations(t *testing.T) {
 					last[i] = 200
 				}
 				k.AttendChunk(&c, x, m, first[:], last[:], scratch, ms[:], ls[:], y)
-				var M, L float32
-				var A [dim]float32
-				k.MergeChunk(&M, &L, A[:], ms[0], ls[0], y)
-				k.MergeChunk(&M, &L, A[:], ms[1], ls[1], y[dim:])
-				k.Finish(A[:], A[:], L)
+				var M, L [2]float32
+				var A [2 * dim]float32
+				k.MergeChunks(M[:], L[:], A[:], ms[:], ls[:], y, 2, dim)
+				k.MergeChunks(M[:], L[:], A[:], ms[2:], ls[2:], y[2*dim:], 2, dim)
+				k.Finish(A[:], A[:], L[0])
 			},
 		} {
 			if n := testing.AllocsPerRun(10, f); n != 0 {

@@ -147,8 +147,9 @@ TEXT ·linearQ4_0M1AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -288,8 +289,9 @@ TEXT ·linearQ4_0M2AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -496,8 +498,9 @@ TEXT ·linearQ4_0M3AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -787,8 +790,9 @@ TEXT ·linearQ4_0M4AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -1146,8 +1150,9 @@ TEXT ·linearQ4_1M1AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -1287,8 +1292,9 @@ TEXT ·linearQ4_1M2AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -1493,8 +1499,9 @@ TEXT ·linearQ4_1M3AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -1780,8 +1787,9 @@ TEXT ·linearQ4_1M4AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -2133,8 +2141,9 @@ TEXT ·linearQ4_KM1AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -2292,8 +2301,9 @@ TEXT ·linearQ4_KM2AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -2516,8 +2526,9 @@ TEXT ·linearQ4_KM3AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -2827,8 +2838,9 @@ TEXT ·linearQ4_KM4AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -3204,8 +3216,9 @@ TEXT ·linearQ5_0M1AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -3409,8 +3422,9 @@ TEXT ·linearQ5_0M2AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -3683,8 +3697,9 @@ TEXT ·linearQ5_0M3AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -4042,8 +4057,9 @@ TEXT ·linearQ5_0M4AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -4471,8 +4487,9 @@ TEXT ·linearQ5_1M1AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -4676,8 +4693,9 @@ TEXT ·linearQ5_1M2AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -4948,8 +4966,9 @@ TEXT ·linearQ5_1M3AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -5303,8 +5322,9 @@ TEXT ·linearQ5_1M4AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -5726,8 +5746,9 @@ TEXT ·linearQ5_KM1AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -5949,8 +5970,9 @@ TEXT ·linearQ5_KM2AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -6239,8 +6261,9 @@ TEXT ·linearQ5_KM3AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -6618,8 +6641,9 @@ TEXT ·linearQ5_KM4AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -7065,8 +7089,9 @@ TEXT ·linearQ6_KM1AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -7310,8 +7335,9 @@ TEXT ·linearQ6_KM2AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -7644,8 +7670,9 @@ TEXT ·linearQ6_KM3AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -8089,8 +8116,9 @@ TEXT ·linearQ6_KM4AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x0f0f0f0f, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -8624,9 +8652,9 @@ TEXT ·linearQ8_0M1AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
-	MOVL         $0x0f0f0f0f, AX
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x80808080, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -8806,9 +8834,9 @@ TEXT ·linearQ8_0M2AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
-	MOVL         $0x0f0f0f0f, AX
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x80808080, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -9079,9 +9107,9 @@ TEXT ·linearQ8_0M3AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
-	MOVL         $0x0f0f0f0f, AX
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x80808080, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14
@@ -9459,9 +9487,9 @@ TEXT ·linearQ8_0M4AVX2(SB), $160-64
 	SHLQ         $0x02, R11
 	LEAQ         (R11)(R11*2), R12
 	SHLQ         $0x02, R12
-	VPCMPEQW     Y15, Y15, Y15
-	VPSRLW       $0x0f, Y15, Y15
-	MOVL         $0x0f0f0f0f, AX
+	MOVL         $0x00010001, AX
+	VMOVD        AX, X15
+	VPBROADCASTD X15, Y15
 	MOVL         $0x80808080, AX
 	VMOVD        AX, X14
 	VPBROADCASTD X14, Y14

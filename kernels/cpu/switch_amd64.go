@@ -142,57 +142,145 @@ func linearQuantAVX512(t graph.DType, m int, y *float32, yStride uintptr, tile, 
 	}
 }
 
-// linearFloatAVX512 calls the kernel for weights of type t and m tokens.
-func linearFloatAVX512(t graph.DType, m int, y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr) {
+// linearQuantAVX512BW calls the kernel for weights of type t and m tokens.
+func linearQuantAVX512BW(t graph.DType, m int, y *float32, yStride uintptr, q, d *byte, tokens uintptr, w *byte, blocks, groups uintptr) {
 	switch int(t)<<4 | m {
-	case int(graph.F32)<<4 | 1:
-		linearF32M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 2:
-		linearF32M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 3:
-		linearF32M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 4:
-		linearF32M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 5:
-		linearF32M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 6:
-		linearF32M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 7:
-		linearF32M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F32)<<4 | 8:
-		linearF32M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 1:
-		linearF16M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 2:
-		linearF16M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 3:
-		linearF16M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 4:
-		linearF16M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 5:
-		linearF16M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 6:
-		linearF16M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 7:
-		linearF16M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.F16)<<4 | 8:
-		linearF16M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 1:
-		linearBF16M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 2:
-		linearBF16M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 3:
-		linearBF16M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 4:
-		linearBF16M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 5:
-		linearBF16M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 6:
-		linearBF16M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 7:
-		linearBF16M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
-	case int(graph.BF16)<<4 | 8:
-		linearBF16M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.Q4_0)<<4 | 1:
+		linearQ4_0M1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 2:
+		linearQ4_0M2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 3:
+		linearQ4_0M3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 4:
+		linearQ4_0M4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 1:
+		linearQ4_1M1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 2:
+		linearQ4_1M2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 3:
+		linearQ4_1M3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 4:
+		linearQ4_1M4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 1:
+		linearQ4_KM1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 2:
+		linearQ4_KM2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 3:
+		linearQ4_KM3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 4:
+		linearQ4_KM4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 1:
+		linearQ5_0M1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 2:
+		linearQ5_0M2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 3:
+		linearQ5_0M3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 4:
+		linearQ5_0M4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 1:
+		linearQ5_1M1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 2:
+		linearQ5_1M2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 3:
+		linearQ5_1M3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 4:
+		linearQ5_1M4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 1:
+		linearQ5_KM1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 2:
+		linearQ5_KM2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 3:
+		linearQ5_KM3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 4:
+		linearQ5_KM4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 1:
+		linearQ6_KM1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 2:
+		linearQ6_KM2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 3:
+		linearQ6_KM3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 4:
+		linearQ6_KM4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 1:
+		linearQ8_0M1AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 2:
+		linearQ8_0M2AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 3:
+		linearQ8_0M3AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 4:
+		linearQ8_0M4AVX512BW(y, yStride, q, d, tokens, w, blocks, groups)
+	default:
+		panic("BUG: cpu: no linear kernel for " + t.String())
+	}
+}
+
+// linearQuantAVX2VNNI calls the kernel for weights of type t and m tokens.
+func linearQuantAVX2VNNI(t graph.DType, m int, y *float32, yStride uintptr, q, d *byte, tokens uintptr, w *byte, blocks, groups uintptr) {
+	switch int(t)<<4 | m {
+	case int(graph.Q4_0)<<4 | 1:
+		linearQ4_0M1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 2:
+		linearQ4_0M2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 3:
+		linearQ4_0M3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_0)<<4 | 4:
+		linearQ4_0M4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 1:
+		linearQ4_1M1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 2:
+		linearQ4_1M2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 3:
+		linearQ4_1M3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_1)<<4 | 4:
+		linearQ4_1M4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 1:
+		linearQ4_KM1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 2:
+		linearQ4_KM2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 3:
+		linearQ4_KM3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q4_K)<<4 | 4:
+		linearQ4_KM4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 1:
+		linearQ5_0M1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 2:
+		linearQ5_0M2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 3:
+		linearQ5_0M3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_0)<<4 | 4:
+		linearQ5_0M4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 1:
+		linearQ5_1M1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 2:
+		linearQ5_1M2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 3:
+		linearQ5_1M3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_1)<<4 | 4:
+		linearQ5_1M4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 1:
+		linearQ5_KM1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 2:
+		linearQ5_KM2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 3:
+		linearQ5_KM3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q5_K)<<4 | 4:
+		linearQ5_KM4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 1:
+		linearQ6_KM1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 2:
+		linearQ6_KM2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 3:
+		linearQ6_KM3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q6_K)<<4 | 4:
+		linearQ6_KM4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 1:
+		linearQ8_0M1AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 2:
+		linearQ8_0M2AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 3:
+		linearQ8_0M3AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
+	case int(graph.Q8_0)<<4 | 4:
+		linearQ8_0M4AVX2VNNI(y, yStride, q, d, tokens, w, blocks, groups)
 	default:
 		panic("BUG: cpu: no linear kernel for " + t.String())
 	}
@@ -270,6 +358,62 @@ func linearQuantAVX2(t graph.DType, m int, y *float32, yStride uintptr, q, d *by
 	}
 }
 
+// linearFloatAVX512 calls the kernel for weights of type t and m tokens.
+func linearFloatAVX512(t graph.DType, m int, y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr) {
+	switch int(t)<<4 | m {
+	case int(graph.F32)<<4 | 1:
+		linearF32M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 2:
+		linearF32M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 3:
+		linearF32M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 4:
+		linearF32M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 5:
+		linearF32M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 6:
+		linearF32M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 7:
+		linearF32M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F32)<<4 | 8:
+		linearF32M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 1:
+		linearF16M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 2:
+		linearF16M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 3:
+		linearF16M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 4:
+		linearF16M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 5:
+		linearF16M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 6:
+		linearF16M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 7:
+		linearF16M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.F16)<<4 | 8:
+		linearF16M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 1:
+		linearBF16M1AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 2:
+		linearBF16M2AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 3:
+		linearBF16M3AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 4:
+		linearBF16M4AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 5:
+		linearBF16M5AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 6:
+		linearBF16M6AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 7:
+		linearBF16M7AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	case int(graph.BF16)<<4 | 8:
+		linearBF16M8AVX512(y, yStride, x, tokens, w, groupStride, k, groups)
+	default:
+		panic("BUG: cpu: no linear kernel for " + t.String())
+	}
+}
+
 // linearFloatAVX2 calls the kernel for weights of type t and m tokens.
 func linearFloatAVX2(t graph.DType, m int, y *float32, yStride uintptr, x *byte, tokens uintptr, w *byte, groupStride, k, groups uintptr) {
 	switch int(t)<<4 | m {
@@ -303,32 +447,32 @@ func linearFloatAVX2(t graph.DType, m int, y *float32, yStride uintptr, x *byte,
 }
 
 // scoresAVX512 calls the kernel for KV of type t and n queries.
-func scoresAVX512(t graph.DType, n int, p, q *float32, dim uintptr, k **byte, blocks uintptr) {
+func scoresAVX512(t graph.DType, n int, p, q *float32, dim uintptr, k, ahead **byte, blocks uintptr) {
 	switch int(t)<<4 | n {
 	case int(graph.F32)<<4 | 1:
-		scoresF32Q1AVX512(p, q, dim, k, blocks)
+		scoresF32Q1AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 2:
-		scoresF32Q2AVX512(p, q, dim, k, blocks)
+		scoresF32Q2AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 3:
-		scoresF32Q3AVX512(p, q, dim, k, blocks)
+		scoresF32Q3AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 4:
-		scoresF32Q4AVX512(p, q, dim, k, blocks)
+		scoresF32Q4AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 5:
-		scoresF32Q5AVX512(p, q, dim, k, blocks)
+		scoresF32Q5AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 6:
-		scoresF32Q6AVX512(p, q, dim, k, blocks)
+		scoresF32Q6AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 1:
-		scoresF16Q1AVX512(p, q, dim, k, blocks)
+		scoresF16Q1AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 2:
-		scoresF16Q2AVX512(p, q, dim, k, blocks)
+		scoresF16Q2AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 3:
-		scoresF16Q3AVX512(p, q, dim, k, blocks)
+		scoresF16Q3AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 4:
-		scoresF16Q4AVX512(p, q, dim, k, blocks)
+		scoresF16Q4AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 5:
-		scoresF16Q5AVX512(p, q, dim, k, blocks)
+		scoresF16Q5AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 6:
-		scoresF16Q6AVX512(p, q, dim, k, blocks)
+		scoresF16Q6AVX512(p, q, dim, k, ahead, blocks)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}
@@ -336,100 +480,100 @@ func scoresAVX512(t graph.DType, n int, p, q *float32, dim uintptr, k **byte, bl
 
 // valuesAVX512 calls the kernel for KV of type t, n queries and d vectors of
 // the head's dimension.
-func valuesAVX512(t graph.DType, n, d int, acc *float32, stride uintptr, p *float32, v **byte, offset, rowBytes, from, to uintptr) {
+func valuesAVX512(t graph.DType, n, d int, acc *float32, stride uintptr, p *float32, v, ahead **byte, offset, rowBytes, from, to uintptr) {
 	switch int(t)<<8 | n<<4 | d {
 	case int(graph.F32)<<8 | 1<<4 | 4:
-		valuesF32Q1D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q1D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 2<<4 | 4:
-		valuesF32Q2D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q2D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 3<<4 | 4:
-		valuesF32Q3D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q3D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 4<<4 | 4:
-		valuesF32Q4D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q4D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 5<<4 | 4:
-		valuesF32Q5D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q5D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 6<<4 | 4:
-		valuesF32Q6D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q6D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 1<<4 | 2:
-		valuesF32Q1D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q1D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 2<<4 | 2:
-		valuesF32Q2D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q2D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 3<<4 | 2:
-		valuesF32Q3D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q3D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 4<<4 | 2:
-		valuesF32Q4D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q4D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 5<<4 | 2:
-		valuesF32Q5D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q5D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 6<<4 | 2:
-		valuesF32Q6D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q6D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 1<<4 | 1:
-		valuesF32Q1D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q1D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 2<<4 | 1:
-		valuesF32Q2D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q2D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 3<<4 | 1:
-		valuesF32Q3D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q3D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 4<<4 | 1:
-		valuesF32Q4D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q4D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 5<<4 | 1:
-		valuesF32Q5D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q5D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 6<<4 | 1:
-		valuesF32Q6D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q6D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 1<<4 | 4:
-		valuesF16Q1D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q1D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 2<<4 | 4:
-		valuesF16Q2D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q2D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 4:
-		valuesF16Q3D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q3D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 4<<4 | 4:
-		valuesF16Q4D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q4D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 5<<4 | 4:
-		valuesF16Q5D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q5D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 6<<4 | 4:
-		valuesF16Q6D4AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q6D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 1<<4 | 2:
-		valuesF16Q1D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q1D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 2<<4 | 2:
-		valuesF16Q2D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q2D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 2:
-		valuesF16Q3D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q3D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 4<<4 | 2:
-		valuesF16Q4D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q4D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 5<<4 | 2:
-		valuesF16Q5D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q5D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 6<<4 | 2:
-		valuesF16Q6D2AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q6D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 1<<4 | 1:
-		valuesF16Q1D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q1D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 2<<4 | 1:
-		valuesF16Q2D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q2D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 1:
-		valuesF16Q3D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q3D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 4<<4 | 1:
-		valuesF16Q4D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q4D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 5<<4 | 1:
-		valuesF16Q5D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q5D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 6<<4 | 1:
-		valuesF16Q6D1AVX512(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q6D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}
 }
 
 // scoresAVX2 calls the kernel for KV of type t and n queries.
-func scoresAVX2(t graph.DType, n int, p, q *float32, dim uintptr, k **byte, blocks uintptr) {
+func scoresAVX2(t graph.DType, n int, p, q *float32, dim uintptr, k, ahead **byte, blocks uintptr) {
 	switch int(t)<<4 | n {
 	case int(graph.F32)<<4 | 1:
-		scoresF32Q1AVX2(p, q, dim, k, blocks)
+		scoresF32Q1AVX2(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 2:
-		scoresF32Q2AVX2(p, q, dim, k, blocks)
+		scoresF32Q2AVX2(p, q, dim, k, ahead, blocks)
 	case int(graph.F32)<<4 | 3:
-		scoresF32Q3AVX2(p, q, dim, k, blocks)
+		scoresF32Q3AVX2(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 1:
-		scoresF16Q1AVX2(p, q, dim, k, blocks)
+		scoresF16Q1AVX2(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 2:
-		scoresF16Q2AVX2(p, q, dim, k, blocks)
+		scoresF16Q2AVX2(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 3:
-		scoresF16Q3AVX2(p, q, dim, k, blocks)
+		scoresF16Q3AVX2(p, q, dim, k, ahead, blocks)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}
@@ -437,32 +581,32 @@ func scoresAVX2(t graph.DType, n int, p, q *float32, dim uintptr, k **byte, bloc
 
 // valuesAVX2 calls the kernel for KV of type t, n queries and d vectors of
 // the head's dimension.
-func valuesAVX2(t graph.DType, n, d int, acc *float32, stride uintptr, p *float32, v **byte, offset, rowBytes, from, to uintptr) {
+func valuesAVX2(t graph.DType, n, d int, acc *float32, stride uintptr, p *float32, v, ahead **byte, offset, rowBytes, from, to uintptr) {
 	switch int(t)<<8 | n<<4 | d {
 	case int(graph.F32)<<8 | 1<<4 | 4:
-		valuesF32Q1D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q1D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 2<<4 | 4:
-		valuesF32Q2D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q2D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 3<<4 | 4:
-		valuesF32Q3D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q3D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 1<<4 | 2:
-		valuesF32Q1D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q1D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 2<<4 | 2:
-		valuesF32Q2D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q2D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F32)<<8 | 3<<4 | 2:
-		valuesF32Q3D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF32Q3D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 1<<4 | 4:
-		valuesF16Q1D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q1D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 2<<4 | 4:
-		valuesF16Q2D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q2D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 4:
-		valuesF16Q3D4AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q3D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 1<<4 | 2:
-		valuesF16Q1D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q1D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 2<<4 | 2:
-		valuesF16Q2D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q2D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 2:
-		valuesF16Q3D2AVX2(acc, stride, p, v, offset, rowBytes, from, to)
+		valuesF16Q3D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}

@@ -34,6 +34,11 @@ func siluMulAVX2(dst *float32, x *float32, y *float32, n uintptr)
 //go:noescape
 func siluMulAVX512(dst *float32, x *float32, y *float32, n uintptr)
 
+// exp2AVX2 replaces n values, a multiple of 8, by their powers of 2.
+//
+//go:noescape
+func exp2AVX2(x *float32, n uintptr)
+
 // toF16AVX2 rounds n values, a multiple of 8, to f16.
 //
 //go:noescape

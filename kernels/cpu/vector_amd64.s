@@ -299,6 +299,37 @@ loop:
 	VZEROUPPER
 	RET
 
+// func exp2AVX2(x *float32, n uintptr)
+// Requires: AVX, AVX2, FMA3
+TEXT ·exp2AVX2(SB), $160-16
+	MOVQ x+0(FP), SI
+	MOVQ n+8(FP), CX
+
+loop:
+	VMOVUPS     (SI), Y0
+	VMOVUPS     constants<>+224(SB), Y2
+	VMINPS      Y0, Y2, Y0
+	VCMPPS      $0x15, constants<>+256(SB), Y0, Y4
+	VROUNDPS    $0x08, Y0, Y2
+	VSUBPS      Y2, Y0, Y0
+	VMOVUPS     constants<>+192(SB), Y3
+	VFMADD213PS constants<>+160(SB), Y0, Y3
+	VFMADD213PS constants<>+128(SB), Y0, Y3
+	VFMADD213PS constants<>+96(SB), Y0, Y3
+	VFMADD213PS constants<>+64(SB), Y0, Y3
+	VFMADD213PS constants<>+32(SB), Y0, Y3
+	VFMADD213PS constants<>+0(SB), Y0, Y3
+	VCVTPS2DQ   Y2, Y2
+	VPSLLD      $0x17, Y2, Y2
+	VPADDD      Y2, Y3, Y0
+	VPAND       Y4, Y0, Y0
+	VMOVUPS     Y0, (SI)
+	ADDQ        $0x00000020, SI
+	SUBQ        $0x00000008, CX
+	JNZ         loop
+	VZEROUPPER
+	RET
+
 // func toF16AVX2(dst *byte, src *float32, n uintptr)
 // Requires: AVX, F16C
 TEXT ·toF16AVX2(SB), $160-24
