@@ -193,7 +193,9 @@ func (p *program) release() error {
 		}
 	}
 	if p.lost != nil {
-		return errors.Join(d.DevicePrimaryCtxReset(p.info.Device), d.DevicePrimaryCtxRelease(p.info.Device))
+		err := d.DevicePrimaryCtxReset(p.info.Device)
+		_ = d.DevicePrimaryCtxRelease(p.info.Device) // the reset may have counted it
+		return err
 	}
 	var errs []error
 	note := func(err error) { errs = append(errs, err) }

@@ -58,12 +58,7 @@ func (p *program) sample() error {
 	f.busy = true
 	greedy := true
 	for i := range rows {
-		row := f.table[i]
-		if i+1 < len(rows) && f.table[i+1] == row {
-			row = -1 // the sequence's last row of logits says what was sampled
-		}
-		f.draws[i] = kernels.NewDraw(&rows[i], row)
-		greedy = greedy && f.draws[i].Steps == 0
+		greedy = p.draw(f, rows, i) && greedy
 	}
 	d := p.driver
 	if err := d.MemcpyHtoDAsync(devicePtr(p.at.draws), bytesOf(f.draws[:len(rows)]), p.stream); err != nil {
@@ -86,4 +81,14 @@ func (p *program) sample() error {
 		return p.fail("copy of tokens", err)
 	}
 	return f.mark()
+}
+
+// draw notes how row i is sampled, and reports whether it takes the largest logit.
+func (*program) draw(f *flight, rows []sampler.Row, i int) (greedy bool) {
+	row := f.table[i]
+	if i+1 < len(rows) && f.table[i+1] == row {
+		row = -1 // the sequence's last row of logits says what was sampled
+	}
+	f.draws[i] = kernels.NewDraw(&rows[i], row)
+	return f.draws[i].Steps == 0
 }
