@@ -24,10 +24,11 @@ import (
 
 // modelFlags are the flags of all commands that load a model.
 type modelFlags struct {
-	Model   string `required:"" placeholder:"FILE" help:"GGUF file of the model."`
-	Device  string `default:"cpu" enum:"cpu,ref" help:"Backend: cpu, or ref, the slow reference. Default ${default}."`
-	Threads int    `placeholder:"N" help:"Compute threads of the CPU backend. Default: all cores that the process may use."`
-	Context int    `placeholder:"N" help:"Most tokens of prompt and completion together. Default: what the model was made for, at most 8192."`
+	Model          string `required:"" placeholder:"FILE" help:"GGUF file of the model."`
+	Device         string `default:"cpu" enum:"auto,cpu,cuda,ref" help:"Backend: cpu; cuda, an NVIDIA GPU (not yet run on one: docs/CUDA.md); auto, a GPU if one can be used; ref, the slow reference. Default ${default}."`
+	Threads        int    `placeholder:"N" help:"Compute threads of the CPU backend. Default: all cores that the process may use."`
+	BatchInvariant bool   `help:"On a GPU, keep to kernels whose results do not depend on the batch. The CPU's never do."`
+	Context        int    `placeholder:"N" help:"Most tokens of prompt and completion together. Default: what the model was made for, at most 8192."`
 }
 
 // Validate is called by the flag parser.
@@ -42,7 +43,7 @@ func (f *modelFlags) Validate() error {
 }
 
 func (f *modelFlags) config() engine.Config {
-	return engine.Config{ModelPath: f.Model, Device: f.Device, Threads: f.Threads, ContextLength: f.Context}
+	return engine.Config{ModelPath: f.Model, Device: f.Device, BatchInvariant: f.BatchInvariant, Threads: f.Threads, ContextLength: f.Context}
 }
 
 // openModel plans and loads a model, and says on w how that goes, unless w is
@@ -93,6 +94,9 @@ func printPlan(w io.Writer, p engine.Plan) {
 	width := len("total")
 	for _, it := range p.Items {
 		width = max(width, len(it.Name))
+	}
+	if p.Reason != "" {
+		fmt.Fprintf(w, "device %s (%s)\n", p.Device, p.Reason)
 	}
 	fmt.Fprintln(w, "memory plan:")
 	for _, it := range p.Items {

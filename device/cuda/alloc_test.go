@@ -12,9 +12,8 @@ import (
 	"github.com/holdfast-run/holdfast/sampler"
 )
 
-// TestStepAllocatesNothing: the host's part of a step leaves the heap alone. The
-// emulator allocates in its callbacks, so the driver's calls are counted apart: what
-// a call of an emulated driver costs, times the calls, is all that there is.
+// TestStepAllocatesNothing: the host's part of a step leaves the heap alone: all but
+// the driver's calls, which bindings/cuda's tests pin (an emulated driver allocates).
 func TestStepAllocatesNothing(t *testing.T) {
 	d, _ := cudatest.Start(t, cudaemu.Options{})
 	c := golden.TinyCase(t, "bf16")

@@ -48,10 +48,12 @@ func (p *program) captureRows(rows int) (captured, error) {
 		}
 	}
 	recorded, err := d.StreamEndCapture(p.stream)
+	if recorded != 0 {
+		defer func() { _ = d.GraphDestroy(recorded) }() // the executable one stays
+	}
 	if err = errors.Join(failed, p.fail(g.name, err)); err != nil {
 		return g, err
 	}
-	defer func() { _ = d.GraphDestroy(recorded) }() // the executable one stays
 	if g.exec, err = d.GraphInstantiate(recorded); err != nil {
 		return g, p.fail(g.name, err)
 	}

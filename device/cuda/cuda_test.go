@@ -160,6 +160,24 @@ func together(r *devicetest.Runner, a, b []int32) (rowsA, rowsB [][]float32) {
 	return rowsA, rowsB
 }
 
+// TestNoLogits: a step may want none, as the chunks of a prompt but its last do.
+func TestNoLogits(t *testing.T) {
+	c := golden.TinyCase(t, "bf16")
+	r := devicetest.Open(t, invariant(t, 6), c.Path, small(8, 8, 32, 4))
+	want := r.Feed(0, 1, c.Tokens[:8], 8)[7]
+	r.Forget(0)
+	for i := 0; i < 7; i += 3 { // a chunk, another, then one token: by graph, if it had logits
+		in := r.Input(1, false, devicetest.Part{Tokens: c.Tokens[i:min(i+3, 7)]})
+		in.Logits = nil
+		if rows := r.Launch(in); len(rows) != 0 {
+			t.Fatalf("%d rows of logits", len(rows))
+		}
+	}
+	if got := r.Launch(r.Input(1, false, devicetest.Part{Tokens: c.Tokens[7:8]})); !sameBits(got, [][]float32{want}) {
+		t.Error("other bits")
+	}
+}
+
 // TestFast: without batch invariance, large steps take other kernels, or cuBLASLt,
 // and stay within the tolerance.
 func TestFast(t *testing.T) {

@@ -74,7 +74,9 @@ func (op *normOp) run(p *program, s *step) error {
 	if op.params.X = p.at.role[op.from]; op.from == gathered && s.all {
 		op.params.X = p.at.role[stream]
 	}
-	op.params.Rows = s.rows(op.rows)
+	if op.params.Rows = s.rows(op.rows); op.params.Rows == 0 { // nobody wants logits
+		return nil
+	}
 	return p.start(op.kernel, &op.params, view(&op.params))
 }
 
