@@ -149,7 +149,7 @@ func modelError(cfg engine.Config, err error) error {
 // trim drops the package's name from an error that a user reads.
 func trim(err error) string {
 	text := err.Error()
-	for _, p := range []string{"engine: ", "weights: ", "model: ", "tokenizer: ", "server: ", "session: ", "tokenlog: "} {
+	for _, p := range []string{"engine: ", "weights: ", "model: ", "tokenizer: ", "server: ", "session: ", "tokenlog: ", "cuda: ", "nvml: ", "nvrtc: ", "cublaslt: "} {
 		text = strings.TrimPrefix(text, p)
 	}
 	return text
