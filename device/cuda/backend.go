@@ -19,6 +19,8 @@ type Backend struct {
 	// BLAS is cuBLASLt, for products of many rows. The default is the machine's, and
 	// our own kernels where there is none.
 	BLAS *cublaslt.Library
+	// NoBLAS keeps to our own kernels.
+	NoBLAS bool
 	// Ordinal is the GPU, as the driver counts those that the process may use.
 	Ordinal int
 	// BatchInvariant keeps to kernels whose results depend on no other row.

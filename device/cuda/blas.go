@@ -22,13 +22,10 @@ const workspaceBytes = 32 << 20
 // error: our own kernels do the same.
 func (p *program) openBLAS(b *Backend) error {
 	lib := b.BLAS
-	if p.invariant {
+	if p.invariant || b.NoBLAS {
 		return nil
 	}
 	if lib == nil {
-		if b.Driver != nil { // an emulator's has one of its own, or none
-			return nil
-		}
 		var err error
 		if lib, err = cublaslt.Open(""); err != nil {
 			return nil

@@ -45,7 +45,7 @@ func TestPlanIsExact(t *testing.T) {
 				o.Blocks[device.Window] = 6
 			}
 			d, emu := cudatest.Start(t, cudaemu.Options{})
-			b := &cuda.Backend{Driver: d, BatchInvariant: invariant}
+			b := &cuda.Backend{Driver: d, BatchInvariant: invariant, NoBLAS: true}
 			plan, err := b.Plan(g, f, o)
 			if err != nil {
 				t.Fatal(err)

@@ -1,15 +1,12 @@
-package cuda_test
+package gpucheck
 
 import (
 	"slices"
 	"testing"
 
 	"github.com/holdfast-run/holdfast/device"
-	"github.com/holdfast-run/holdfast/device/cuda"
-	"github.com/holdfast-run/holdfast/internal/testkit/cudatest"
 	"github.com/holdfast-run/holdfast/internal/testkit/devicetest"
 	"github.com/holdfast-run/holdfast/internal/testkit/golden"
-	"github.com/holdfast-run/holdfast/internal/testkit/ptxemu/cudaemu"
 	"github.com/holdfast-run/holdfast/sampler"
 )
 
@@ -153,8 +150,7 @@ func TestOverlap(t *testing.T) {
 	c := golden.TinyCase(t, "bf16")
 	const steps = 7
 	draw := func(seed uint64, overlap bool) (tokens []int32) {
-		d, _ := cudatest.Start(t, cudaemu.Options{Seed: seed})
-		r := devicetest.Open(t, &cuda.Backend{Driver: d, BatchInvariant: true}, c.Path, small(4, 32, 64, 8))
+		r := devicetest.Open(t, invariant(t, seed), c.Path, small(4, 32, 64, 8))
 		defer r.Program.Close()
 		land := func(ticket device.Ticket) {
 			out, err := ticket.Wait()
