@@ -29,6 +29,9 @@ type Backend struct {
 	// caused it. It is for the search for a fault: a step takes much longer, and no
 	// graph is captured.
 	Synchronous bool
+	// RandomWeights makes weights up on the device; of the file only names, types and
+	// shapes are read. It is for measurements.
+	RandomWeights bool
 }
 
 var _ device.Backend = (*Backend)(nil)

@@ -129,6 +129,11 @@ func (p *program) loadWeights(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	return p.sendTables(u)
+}
+
+// sendTables sends what is computed: angles, and weights of the sampler.
+func (p *program) sendTables(u *upload) error {
 	for _, t := range p.ropes {
 		fine, coarse := kernels.RoPETables(t.freqs, p.opts.ContextLength)
 		if err := u.put(t.fine, bytesOf(fine)); err != nil {

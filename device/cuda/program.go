@@ -74,7 +74,12 @@ func (p *program) open(ctx context.Context, b *Backend) (err error) {
 	if err := p.clearPools(); err != nil {
 		return err
 	}
-	if err := p.loadWeights(ctx); err != nil {
+	if b.RandomWeights {
+		err = p.randomWeights()
+	} else {
+		err = p.loadWeights(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	if err := p.openBLAS(b); err != nil {

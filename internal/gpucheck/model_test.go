@@ -284,6 +284,41 @@ func TestPool(t *testing.T) {
 			} else if _, err := ticket.Wait(); err != nil || string(again) != string(host) {
 				t.Error("another block came back", err)
 			}
+			// Each block its own bytes, more than may be on their way; then what was saved
+			// is loaded from where Save is still to write it.
+			fill := make([]byte, pool.BlockBytes())
+			for b := range int32(pool.Blocks()) {
+				for i := range fill {
+					fill[i] = byte(int32(i) * (b + 1))
+				}
+				if _, err := pool.Load(fill, b); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := pool.Save(3, again); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := pool.Load(again, 4); err != nil {
+				t.Fatal(err)
+			}
+			for b := range int32(pool.Blocks()) {
+				ticket, err := pool.Save(b, again)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := ticket.Wait(); err != nil {
+					t.Fatal(err)
+				}
+				factor := b + 1
+				if b == 4 {
+					factor = 4
+				}
+				for i := range again {
+					if again[i] != byte(int32(i)*factor) {
+						t.Fatalf("block %d has other bytes than were loaded", b)
+					}
+				}
+			}
 			if _, err := pool.Load(host[1:], 1); err == nil {
 				t.Error("a short slab was loaded")
 			}
