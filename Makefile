@@ -8,7 +8,7 @@ FLAGS  ?=
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve bench-sessions bench-surface lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-schedules test-clients gpu-check bench bench-peers bench-peers-serve bench-sessions bench-surface lint generate generate-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ test-schedules: $(MODEL) ## batching at full counts: a million steps and canarie
 
 test-clients: build $(MODEL) ## clients of OpenAI in Python (and its own API tests), Node and Go, and lm-eval, against a served model
 	sh test/clients/run.sh $(MODEL) $(CLIENTS)
+
+gpu-check: ## goldens, properties and figures on a GPU, as one binary that needs no Go there; rehearsed on the emulator by `make test`
+	$(GO) test -c -trimpath -ldflags="-s -w" -o bin/gpu-check ./internal/gpucheck
+	@test $$(stat -c %s bin/gpu-check) -le 31457280 || { echo "bin/gpu-check is larger than 30 MiB"; exit 1; }
+	bin/gpu-check -gpu -sanitize -figures bin/gpu-check.json -test.v -test.timeout 40m
 
 bench: ## micro-benchmarks of kernels, sampler, tokenizer, scheduler
 	$(GO) test -run '^$$' -bench . ./kernels/... ./sampler ./tokenizer ./scheduler ./server ./device/...
