@@ -105,7 +105,7 @@ func TestGreedyEqualsReferenceCUDA(t *testing.T) {
 }
 
 // TestDeviceFaultCUDA: a fault on the GPU fails the requests that were on it, with
-// no token of the step and none after.
+// no token of the step and none after, and the engine is not ready any more.
 func TestDeviceFaultCUDA(t *testing.T) {
 	c := golden.TinyCase(t, "tiny-chat")
 	start, emu := onGPU(t, golden.TinyChat(t), 3)
@@ -122,6 +122,9 @@ func TestDeviceFaultCUDA(t *testing.T) {
 	}
 	if want := e.Tokenizer().Decode(c.Tokens[c.Prompt:], false); !strings.HasPrefix(want, text) {
 		t.Errorf("%q before the fault, want a beginning of %q", text, want)
+	}
+	if err := e.Ready(); !errors.Is(err, ErrDevice) {
+		t.Error("ready after the loss of the GPU:", err)
 	}
 }
 
