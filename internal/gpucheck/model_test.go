@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 
@@ -54,6 +55,9 @@ const (
 	farthest  = 0.5  // largest error of a logit; logits are 3 in the root mean square
 )
 
+// long reports whether everything is to run: on a GPU, where it takes no time, too.
+func long() bool { return *onGPU || os.Getenv("HOLDFAST_LONG") != "" }
+
 // compare holds logits to a tiny model's golden rows, and tokens to the golden first
 // choice wherever that leads by more than 4 times the root mean square tolerance.
 func compare(t *testing.T, c golden.Case, logits [][]float32) (ratio, agree float64) {
@@ -96,6 +100,9 @@ func compare(t *testing.T, c golden.Case, logits [][]float32) (ratio, agree floa
 func TestTinyGoldens(t *testing.T) {
 	for i, c := range golden.Tiny(t) {
 		t.Run(c.Name, func(t *testing.T) {
+			if !long() && (c.Name == "q4_1" || c.Name == "q5_1" || c.Name == "q5_k" || c.Name == "rope-linear") {
+				t.Skip("as another of the tiny models on the device; with -gpu, and with HOLDFAST_LONG=1")
+			}
 			n := len(c.Tokens)
 			r := devicetest.Open(t, invariant(t, uint64(i)), c.Path, small(128, 128, n, 2*(n+31)/32))
 			ratio, agree := compare(t, c, r.Feed(0, 1, c.Tokens, 128))
@@ -108,7 +115,11 @@ func TestTinyGoldens(t *testing.T) {
 // the same for any chunking and company, by graph or kernel by kernel, in whatever
 // order streams and warps run.
 func TestScheduleInvariance(t *testing.T) {
-	for i, name := range []string{"q4_k", "gqa4-d64", "window"} {
+	names := []string{"q4_0", "gqa4-d64"}
+	if long() {
+		names = append(names, "q4_k", "window", "q8_0")
+	}
+	for i, name := range names {
 		t.Run(name, func(t *testing.T) {
 			c := golden.TinyCase(t, name)
 			a, b := sequence(c.Vocab, 45, 1), sequence(c.Vocab, 40, 2)
@@ -177,6 +188,24 @@ func TestBuckets(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestGather: of spans of several tokens whose last alone has logits, each row is that
+// of its span.
+func TestGather(t *testing.T) {
+	c := golden.TinyCase(t, "bf16")
+	r := devicetest.Open(t, invariant(t, 8), c.Path, small(16, 16, 32, 4))
+	var want [][]float32
+	var parts []devicetest.Part
+	for row, n := range []int{3, 1, 4} {
+		tokens := sequence(c.Vocab, n, uint64(row))
+		want = append(want, r.Feed(row, 3, tokens, n)[n-1])
+		r.Forget(row)
+		parts = append(parts, devicetest.Part{Row: row, Tokens: tokens})
+	}
+	if !sameBits(r.Launch(r.Input(3, false, parts...)), want) {
+		t.Error("other bits than alone")
 	}
 }
 
