@@ -72,7 +72,8 @@ func (l *loaded) makePlan(cfg Config) error {
 	}
 	o.MaxTokens = max(maxStepTokens, o.MaxRows)
 	available := availableMemory()
-	if gpu, ok := l.backend.(interface{ Memory() (int64, error) }); ok {
+	gpu, apart := l.backend.(interface{ Memory() (int64, error) })
+	if apart { // the device has memory of its own
 		var err error
 		if available, err = gpu.Memory(); err != nil {
 			return err
@@ -102,6 +103,7 @@ func (l *loaded) makePlan(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	onDevice := items.Total()
 	if cfg.HostBlocks > 0 {
 		items = append(items, device.PlanItem{Name: "KV of preempted sequences", Bytes: int64(cfg.HostBlocks) * blockBytes})
 	}
@@ -110,9 +112,13 @@ func (l *loaded) makePlan(cfg Config) error {
 		ContextLength: o.ContextLength, MaxSequences: o.MaxRows, Threads: o.Threads,
 		Device: l.backend.Name(), Blocks: o.Blocks[device.Full], BlockTokens: device.BlockTokens, BytesPerToken: blockBytes / device.BlockTokens,
 	}
-	if l.plan.Total > available {
+	need := l.plan.Total
+	if apart {
+		need = onDevice
+	}
+	if need > available {
 		return fmt.Errorf("%w: the plan needs %d MiB and %d MiB are available; lower the context (%d tokens) or take a smaller model",
-			device.ErrNoMemory, l.plan.Total>>20, available>>20, o.ContextLength)
+			device.ErrNoMemory, need>>20, available>>20, o.ContextLength)
 	}
 	return nil
 }

@@ -286,6 +286,31 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// TestStaleTicket: the logits of a launch are there until the next one.
+func TestStaleTicket(t *testing.T) {
+	c := golden.TinyCase(t, "bf16")
+	d, _ := cudatest.Start(t, cudaemu.Options{})
+	r := devicetest.Open(t, &cuda.Backend{Driver: d, BatchInvariant: true}, c.Path, small(4, 16, 32, 4))
+	late := &sampler.Late{Rows: []sampler.Row{{Params: sampler.Params{TopP: 1}}}}
+	first, err := r.Program.Launch(r.Input(1, false, devicetest.Part{Tokens: c.Tokens[:1]}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := r.Program.Launch(r.Input(1, false, devicetest.Part{Tokens: c.Tokens[1:2]}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Program.Sample(first, late); err == nil {
+		t.Error("sampled from the logits of another launch")
+	}
+	if _, err := r.Program.Sample(second, &sampler.Late{}); err == nil {
+		t.Error("sampled no row of one")
+	}
+	if _, err := r.Program.Sample(second, late); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestNoDriver: where there is none the error says what to do.
 func TestNoDriver(t *testing.T) {
 	d, emu := cudatest.Start(t, cudaemu.Options{})
