@@ -9,7 +9,7 @@ POSITIONS ?= 512
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-schedules test-clients accuracy bench bench-peers bench-peers-serve bench-sessions bench-surface roofline test-arm64 lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-schedules test-clients accuracy gpu-check bench bench-peers bench-peers-serve bench-sessions bench-surface roofline test-arm64 lint generate generate-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ accuracy: $(MODEL) model-gemma ## KL, first token and perplexity of each model a
 	sh bench/peers/build.sh
 	PYTHON=$(PYTHON) sh scripts/folders.sh
 	HOLDFAST_ACCURACY=$(POSITIONS) $(GO) test -count=1 -timeout 120m -v -run '^TestAccuracy$$' ./model
+
+gpu-check: ## goldens, properties and figures on a GPU, as one binary that needs no Go there; rehearsed on the emulator by `make test`
+	$(GO) test -c -trimpath -ldflags="-s -w" -o bin/gpu-check ./internal/gpucheck
+	@test $$(stat -c %s bin/gpu-check) -le 31457280 || { echo "bin/gpu-check is larger than 30 MiB"; exit 1; }
+	bin/gpu-check -gpu -sanitize -figures bin/gpu-check.json -test.v -test.timeout 40m
 
 bench: ## micro-benchmarks of kernels, sampler, tokenizer, scheduler
 	$(GO) test -run '^$$' -bench . ./kernels/... ./sampler ./tokenizer ./scheduler ./server ./device/...

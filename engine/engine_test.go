@@ -93,7 +93,7 @@ func TestGreedyEqualsReference(t *testing.T) {
 }
 
 func greedyEqualsReference(t *testing.T, c golden.Case, adjust func(*loaded)) {
-	for _, device := range Devices() {
+	for _, device := range []string{"cpu", "ref"} {
 		t.Run(c.Name+"/"+device, func(t *testing.T) {
 			e := openPath(t, c.Path, Config{Device: device, MaxSequences: 2}, adjust)
 			want := e.Tokenizer().Decode(c.Tokens[c.Prompt:], false)

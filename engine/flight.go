@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/device/cuda"
 	"github.com/holdfast-run/holdfast/kvcache"
 	"github.com/holdfast-run/holdfast/sampler"
 	"github.com/holdfast-run/holdfast/scheduler"
@@ -240,8 +242,12 @@ func reasonError(q *scheduler.Sequence) error {
 	return nil
 }
 
-// fail ends every sequence of a batch whose step failed.
+// fail ends every sequence of a batch whose step failed. A GPU whose context is lost
+// does no other step: the engine is not ready any more.
 func (l *loop) fail(f *flight) {
+	if errors.Is(f.err, cuda.ErrLost) {
+		l.lost.Store(true)
+	}
 	for _, it := range f.batch.Items {
 		l.sched.Cancel(it.Seq)
 		if g := owner(it.Seq); !g.ended {

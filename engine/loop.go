@@ -50,6 +50,7 @@ type loop struct {
 	epoch  time.Time     // of the scheduler's clock
 	wake   chan struct{} // holds a token when there is something to look at
 	done   chan struct{} // closed when run returns
+	lost   atomic.Bool   // the device can do nothing any more
 	lastNs atomic.Int64  // the scheduler's clock at the last progress, 0 when idle
 
 	mu       sync.Mutex

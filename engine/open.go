@@ -16,6 +16,7 @@ import (
 	"github.com/holdfast-run/holdfast/chat"
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/device/cpu"
+	"github.com/holdfast-run/holdfast/device/cuda"
 	"github.com/holdfast-run/holdfast/device/ref"
 	"github.com/holdfast-run/holdfast/graph"
 	"github.com/holdfast-run/holdfast/internal/vfs"
@@ -35,8 +36,12 @@ type Config struct {
 	// Quantize is the type that matrices of F32, F16 and BF16 are given at load:
 	// Q8_0 or Q4_0. The default is to leave them.
 	Quantize graph.DType
-	// Device names the backend. The default is "cpu".
+	// Device names the backend. "auto" is "cuda" where a GPU can be used for the
+	// model, else "cpu"; the plan says why. The default is "cpu".
 	Device string
+	// BatchInvariant keeps a GPU to kernels whose results do not depend on the
+	// batch, which the CPU's never do.
+	BatchInvariant bool
 	// Threads is the number of compute threads of the CPU backend. The default
 	// is the number of cores that the process may use.
 	Threads int
@@ -78,16 +83,39 @@ const (
 )
 
 // Devices lists the backends by name.
-func Devices() []string { return []string{"cpu", "ref"} }
+func Devices() []string { return []string{"auto", "cpu", "cuda", "ref"} }
 
-func backend(name string) (device.Backend, error) {
-	switch name {
+// backend returns the backend of a name; that of "auto" is tried first.
+func backend(cfg Config) (device.Backend, error) {
+	switch cfg.Device {
 	case "", "cpu":
 		return cpu.Backend{}, nil
+	case "cuda", "auto":
+		return &cuda.Backend{BatchInvariant: cfg.BatchInvariant}, nil
 	case "ref":
 		return ref.Backend{}, nil
 	}
-	return nil, fmt.Errorf("engine: device %q is not known; known: %s", name, strings.Join(Devices(), ", "))
+	return nil, fmt.Errorf("engine: device %q is not known; known: %s", cfg.Device, strings.Join(Devices(), ", "))
+}
+
+// choose plans the memory on the device that was asked for. With "auto" the CPU
+// stands in for a GPU that is not there, has too little memory, or has no kernels for
+// the model.
+func (l *loaded) choose(cfg Config) error {
+	err := l.makePlan(cfg)
+	if cfg.Device != "auto" {
+		return err
+	}
+	reason := "auto: a GPU that can be used"
+	if err != nil {
+		reason = "auto: " + err.Error()
+		l.backend, l.opts = cpu.Backend{}, device.Options{}
+		if err := l.makePlan(cfg); err != nil {
+			return err
+		}
+	}
+	l.plan.Reason = reason
+	return nil
 }
 
 // loaded is a model that is planned but not yet on its device.
@@ -105,7 +133,7 @@ var partNumber = regexp.MustCompile(`(-\d{5}-of-\d{5})?\.gguf$`)
 
 // load opens the model file and plans its memory.
 func load(cfg Config) (*loaded, error) {
-	be, err := backend(cfg.Device)
+	be, err := backend(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +150,7 @@ func load(cfg Config) (*loaded, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	l := &loaded{file: file, graph: g, backend: be}
-	if err := l.makePlan(cfg); err != nil {
+	if err := l.choose(cfg); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	id := cfg.ModelID
@@ -135,7 +163,7 @@ func load(cfg Config) (*loaded, error) {
 		ContextLength: l.opts.ContextLength,
 		VocabSize:     g.Vocab,
 		BlockTokens:   device.BlockTokens,
-		Device:        be.Name(),
+		Device:        l.backend.Name(),
 	}
 	return l, nil
 }

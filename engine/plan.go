@@ -19,13 +19,15 @@ var availableMemory = sysinfo.AvailableMemory
 type Plan struct {
 	Items         []device.PlanItem
 	Total         int64 // bytes of Items
-	Available     int64 // bytes that the machine or the cgroup has left
+	Available     int64 // bytes that the device, the machine or the cgroup has left
 	ContextLength int   // most tokens of one sequence
 	MaxSequences  int   // most sequences in a step
 	Threads       int   // compute threads of the CPU backend
 	Blocks        int   // KV blocks
 	BlockTokens   int   // tokens in a block
 	BytesPerToken int64 // KV of one token
+	Device        string
+	Reason        string // why that device, if it was left to us
 }
 
 // MakePlan plans the memory of cfg without loading the model.
@@ -71,6 +73,13 @@ func (l *loaded) makePlan(cfg Config) error {
 	}
 	o.MaxTokens = max(maxStepTokens, o.MaxRows)
 	available := availableMemory()
+	gpu, apart := l.backend.(interface{ Memory() (int64, error) })
+	if apart { // the device has memory of its own
+		var err error
+		if available, err = gpu.Memory(); err != nil {
+			return err
+		}
+	}
 
 	// The window pool takes what its rows can use, and as much again to find
 	// prefixes in. Then the price of a block of the full pool; then as many as all
@@ -95,6 +104,7 @@ func (l *loaded) makePlan(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	onDevice := items.Total()
 	if made := madeBytes(l.graph, l.file); made > 0 {
 		items = append(items, device.PlanItem{Name: "tables made at load", Bytes: made})
 	}
@@ -104,11 +114,15 @@ func (l *loaded) makePlan(cfg Config) error {
 	l.plan = Plan{
 		Items: items, Total: items.Total(), Available: available,
 		ContextLength: o.ContextLength, MaxSequences: o.MaxRows, Threads: o.Threads,
-		Blocks: o.Blocks[device.Full], BlockTokens: device.BlockTokens, BytesPerToken: blockBytes / device.BlockTokens,
+		Device: l.backend.Name(), Blocks: o.Blocks[device.Full], BlockTokens: device.BlockTokens, BytesPerToken: blockBytes / device.BlockTokens,
 	}
-	if l.plan.Total > available {
+	need := l.plan.Total
+	if apart {
+		need = onDevice
+	}
+	if need > available {
 		return fmt.Errorf("%w: the plan needs %d MiB and %d MiB are available; lower the context (%d tokens) or take a smaller model",
-			device.ErrNoMemory, l.plan.Total>>20, available>>20, o.ContextLength)
+			device.ErrNoMemory, need>>20, available>>20, o.ContextLength)
 	}
 	return nil
 }

@@ -64,6 +64,9 @@ func (l *loop) ready(now time.Time) error {
 	if closing {
 		return ErrStopped
 	}
+	if l.lost.Load() {
+		return fmt.Errorf("%w: its context is lost; restart the process", ErrDevice)
+	}
 	if age := l.age(now); age > stuckAfter {
 		return fmt.Errorf("engine: no step has finished for %s", age.Round(time.Second))
 	}

@@ -68,7 +68,7 @@ func (l *Libraries) Software() []Software {
 	if l.NVML != nil {
 		management.Path = l.NVML.Path
 	}
-	compiler := Software{Name: "libnvrtc", Purpose: "compiles kernels for GPUs that have none built in", Err: l.NVRTCErr}
+	compiler := Software{Name: "libnvrtc", Purpose: "builds the kernels: for developers, no worker needs it", Err: l.NVRTCErr}
 	if l.NVRTC != nil {
 		compiler.Path = l.NVRTC.Path
 		compiler.Version = fmt.Sprintf("%d.%d", l.NVRTC.Major, l.NVRTC.Minor)

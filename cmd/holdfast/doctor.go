@@ -2,16 +2,19 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/cpu"
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfast-run/holdfast/bindings/probe"
 	"github.com/holdfast-run/holdfast/engine"
 	"github.com/holdfast-run/holdfast/internal/sysinfo"
 	kernels "github.com/holdfast-run/holdfast/kernels/cpu"
@@ -25,7 +28,7 @@ type doctorCmd struct {
 
 // Help is shown by 'holdfast doctor --help'.
 func (doctorCmd) Help() string {
-	return `Prints what the machine has that matters here: instruction sets and the kernels chosen for them, cores, memory and limits of the container, and which vendor libraries would be found. It loads nothing and opens no device. A library that is missing is no fault by itself; the text beside it says what it means.
+	return `Prints what the machine has that matters here: instruction sets and the kernels chosen for them, cores, memory and limits of the container, which libraries of vendors there are, and the GPUs. It loads NVIDIA's libraries and asks the driver; on a GPU it allocates nothing. A library that is missing is no fault by itself; the text beside it says what it means.
 
 Example:
   holdfast doctor --model models/SmolLM2-135M-Instruct.Q4_1.gguf`
@@ -38,6 +41,7 @@ func (c *doctorCmd) Run(std streams) error {
 	defer w.Flush()
 	doctorCPU(w)
 	doctorMemory(w)
+	doctorNVIDIA(w, probe.Open(probe.Folders{}))
 	doctorLibraries(w)
 	if c.Model == "" {
 		return nil
@@ -102,18 +106,60 @@ func doctorMemory(w io.Writer) {
 	}
 }
 
-// libraries are those that accelerators' vendors bring, and what it means that
+// driverTimeout is how long doctor waits for a driver to answer: with many GPUs and
+// no persistence daemon a start takes seconds.
+const driverTimeout = 30 * time.Second
+
+// doctorNVIDIA prints NVIDIA's libraries and the GPUs, and what stands in the way of
+// using them.
+func doctorNVIDIA(w io.Writer, libs *probe.Libraries) {
+	fmt.Fprintln(w, "NVIDIA (--device cuda; no GPU has run it yet, see docs/CUDA.md):")
+	for _, s := range libs.Software() {
+		if s.Err != nil {
+			row(w, s.Name, "not usable (%s): %s", s.Purpose, trim(s.Err))
+		} else {
+			row(w, s.Name, "%s %s", s.Version, s.Path)
+		}
+	}
+	if libs.CUDA == nil {
+		row(w, "GPUs", "none without libcuda")
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), driverTimeout)
+	defer cancel()
+	gpus, err := libs.GPUs(ctx)
+	if err != nil {
+		row(w, "GPUs", "none: %s", trim(err))
+		return
+	}
+	for i, g := range gpus {
+		row(w, fmt.Sprintf("GPU %d", i), "%s, %s, compute capability %d.%d%s", g.Name, bytesText(int64(g.MemoryBytes)), g.Major, g.Minor, kernelsFor(g.Major))
+		row(w, "", "%s at %s, driver %s, %d multiprocessors, %s of shared memory a block", g.UUID, g.PCIBusID, orNone(g.DriverVersion), g.Multiprocessors, bytesText(int64(g.SharedPerBlockBytes)))
+		if g.UsedBytes != probe.Unknown {
+			row(w, "", "%s in use, busy %d %%, %d uncorrected memory errors", bytesText(g.UsedBytes), g.BusyPercent, g.UncorrectedErrors)
+		}
+	}
+}
+
+// kernelsFor says where a GPU's kernels come from.
+func kernelsFor(major int) string {
+	switch {
+	case major < 8:
+		return ": too old, 8.0 is the least"
+	case major <= 9:
+		return ": kernels are built in"
+	}
+	return ": the driver compiles the kernels at the first start"
+}
+
+// libraries are those that other accelerators' vendors bring, and what it means that
 // one is missing.
 var libraries = []struct{ name, without string }{
-	{"libcuda.so.1", "no NVIDIA driver: no NVIDIA device can be used"},
-	{"libnvrtc.so", "nothing is lost: kernels are compiled ahead of time"},
-	{"libcublasLt.so", "on NVIDIA, large matrix products would use our kernels only"},
-	{"libnvidia-ml.so.1", "on NVIDIA, no temperature, clocks or memory in metrics"},
 	{"libnrt.so.1", "no AWS Neuron runtime: no Trainium or Inferentia device can be used"},
 }
 
 func doctorLibraries(w io.Writer) {
-	fmt.Fprintln(w, "vendor libraries (this version computes on the CPU only):")
+	fmt.Fprintln(w, "other vendors' libraries (found, not loaded: this version does not use them):")
 	dirs := libraryDirs("/")
 	cache := cachedLibraries("/etc/ld.so.cache")
 	for _, l := range libraries {

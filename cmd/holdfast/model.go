@@ -25,11 +25,12 @@ import (
 
 // modelFlags are the flags of all commands that load a model.
 type modelFlags struct {
-	Model    string `required:"" placeholder:"PATH" help:"The model: a GGUF file (any part of a split one), or a folder with config.json and safetensors."`
-	Device   string `default:"cpu" enum:"cpu,ref" help:"Backend: cpu, or ref, the slow reference. Default ${default}."`
-	Threads  int    `placeholder:"N" help:"Compute threads of the CPU backend. Default: all cores that the process may use."`
-	Quantize string `placeholder:"TYPE" help:"Quantise matrices of F32, F16 and BF16 at load: q8_0 or q4_0; embedding and head have at least q8_0. Default: leave them."`
-	Context  int    `placeholder:"N" help:"Most tokens of prompt and completion together. Default: what the model was made for, at most 8192."`
+	Model          string `required:"" placeholder:"PATH" help:"The model: a GGUF file (any part of a split one), or a folder with config.json and safetensors."`
+	Device         string `default:"cpu" enum:"auto,cpu,cuda,ref" help:"Backend: cpu; cuda, an NVIDIA GPU (not yet run on one: docs/CUDA.md); auto, a GPU if one can be used; ref, the slow reference. Default ${default}."`
+	Threads        int    `placeholder:"N" help:"Compute threads of the CPU backend. Default: all cores that the process may use."`
+	BatchInvariant bool   `help:"On a GPU, keep to kernels whose results do not depend on the batch. The CPU's never do."`
+	Quantize       string `placeholder:"TYPE" help:"Quantise matrices of F32, F16 and BF16 at load: q8_0 or q4_0; embedding and head have at least q8_0. Default: leave them."`
+	Context        int    `placeholder:"N" help:"Most tokens of prompt and completion together. Default: what the model was made for, at most 8192."`
 }
 
 // Validate is called by the flag parser.
@@ -51,7 +52,8 @@ var quantizeTypes = map[string]graph.DType{"": graph.Invalid, "q8_0": graph.Q8_0
 
 func (f *modelFlags) config() engine.Config {
 	return engine.Config{
-		ModelPath: f.Model, Device: f.Device, Quantize: quantizeTypes[f.Quantize], Threads: f.Threads, ContextLength: f.Context,
+		ModelPath: f.Model, Device: f.Device, BatchInvariant: f.BatchInvariant, Quantize: quantizeTypes[f.Quantize],
+		Threads: f.Threads, ContextLength: f.Context,
 	}
 }
 
@@ -104,6 +106,9 @@ func printPlan(w io.Writer, p engine.Plan) {
 	for _, it := range p.Items {
 		width = max(width, len(it.Name))
 	}
+	if p.Reason != "" {
+		fmt.Fprintf(w, "device %s (%s)\n", p.Device, p.Reason)
+	}
 	fmt.Fprintln(w, "memory plan:")
 	for _, it := range p.Items {
 		fmt.Fprintf(w, "  %-*s %10s\n", width, it.Name, bytesText(it.Bytes))
@@ -155,7 +160,7 @@ func modelError(cfg engine.Config, err error) error {
 // trim drops the package's name from an error that a user reads.
 func trim(err error) string {
 	text := err.Error()
-	for _, p := range []string{"engine: ", "weights: ", "model: ", "tokenizer: ", "server: ", "session: ", "tokenlog: "} {
+	for _, p := range []string{"engine: ", "weights: ", "model: ", "tokenizer: ", "server: ", "session: ", "tokenlog: ", "cuda: ", "nvml: ", "nvrtc: ", "cublaslt: "} {
 		text = strings.TrimPrefix(text, p)
 	}
 	return text

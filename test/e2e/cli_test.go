@@ -196,7 +196,7 @@ func TestRun(t *testing.T) {
 
 func TestDoctor(t *testing.T) {
 	got := run(t, "", "doctor", "--model", tinyModel)
-	for _, s := range []string{"processor:", "kernels", "memory:", "libcuda.so.1", "libnrt.so.1", "memory plan:"} {
+	for _, s := range []string{"processor:", "kernels", "memory:", "libcuda", "GPU", "libnrt.so.1", "memory plan:"} {
 		if !strings.Contains(got.stdout, s) {
 			t.Errorf("doctor does not say %q:\n%s", s, got.stdout)
 		}

@@ -25,6 +25,14 @@ type Param struct {
 // Load parses and compiles PTX text and allocates its global and constant
 // variables in mem. Errors are *LoadError or *MemoryError.
 func Load(mem *Memory, ptx string) (m *Module, err error) {
+	if k := remembered(ptx); k != nil {
+		m = &Module{mem: mem, programs: k.programs, globals: map[string]*variable{}}
+		if err := m.allocate(clone(k.vars)); err != nil {
+			m.Unload()
+			return nil, err
+		}
+		return m, nil
+	}
 	src, err := parse(ptx)
 	if err != nil {
 		return nil, err
@@ -44,6 +52,7 @@ func Load(mem *Memory, ptx string) (m *Module, err error) {
 			m.programs[f.name] = compile(f)
 		}
 	}
+	remember(ptx, src, m.programs)
 	return m, nil
 }
 

@@ -1,0 +1,225 @@
+package cuda
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/holdfast-run/holdfast/bindings/cuda"
+	"github.com/holdfast-run/holdfast/device"
+	kernels "github.com/holdfast-run/holdfast/kernels/cuda"
+)
+
+// pool holds the KV blocks of one kind: [layer][K, V][head][32 tokens][dim], a block
+// contiguous over all layers, so that it moves as one copy.
+//
+// Host memory of callers is not page-locked. Blocks pass through slots that are: a
+// saved one goes on to the caller's memory when its ticket is waited for, when its
+// slot is wanted, or before anything is loaded, whichever comes first.
+type pool struct {
+	p      *program
+	at     kernels.Ptr
+	block  int // bytes
+	blocks int
+	slots  [poolSlots]slot
+	next   int
+
+	// Arguments of what runs on the thread.
+	from, to               int32
+	host                   []byte
+	slot                   *slot
+	copyFn, saveFn, loadFn func() error
+}
+
+// poolSlots is how many blocks may be on their way.
+const poolSlots = 8
+
+// slot is page-locked memory of one block.
+type slot struct {
+	pool *pool
+	data []byte
+	done cuda.Event
+	busy bool
+	host []byte // where a saved block goes on to; nil if it has
+	wait func() error
+}
+
+func (p *program) newPool(kind device.PoolKind) (*pool, error) {
+	q := &pool{p: p, at: p.at.pools[kind], block: p.blockBytes(kind), blocks: p.opts.Blocks[kind]}
+	q.copyFn, q.saveFn, q.loadFn = q.copy, q.save, q.load
+	if q.blocks*q.block == 0 { // no layer is of this kind
+		return q, nil
+	}
+	for i := range q.slots {
+		s := &q.slots[i]
+		s.pool = q
+		s.wait = s.finish
+		var err error
+		if s.data, err = p.driver.MemHostAlloc(q.block, cuda.HostPortable); err != nil {
+			return q, p.fail("page-locked memory for blocks", err)
+		}
+		if s.done, err = p.driver.EventCreate(false); err != nil {
+			return q, p.fail("event", err)
+		}
+	}
+	return q, nil
+}
+
+// close frees the slots. What was saved and not waited for is dropped: the caller's
+// memory may be gone.
+func (q *pool) close() error {
+	var errs []error
+	for i := range q.slots {
+		if s := &q.slots[i]; s.data != nil {
+			errs = append(errs, q.p.driver.MemFreeHost(s.data))
+			if s.done != 0 {
+				errs = append(errs, q.p.driver.EventDestroy(s.done))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// BlockBytes implements device.Pool.
+func (q *pool) BlockBytes() int { return q.block }
+
+// Blocks implements device.Pool.
+func (q *pool) Blocks() int { return q.blocks }
+
+func (q *pool) check(block int32, host []byte) error {
+	if block < 0 || int(block) >= q.blocks {
+		return fmt.Errorf("cuda: BUG: block %d is not in the pool of %d", block, q.blocks)
+	}
+	if host != nil && len(host) != q.block {
+		return fmt.Errorf("cuda: BUG: %d bytes for a block of %d", len(host), q.block)
+	}
+	return nil
+}
+
+func (q *pool) address(block int32) cuda.DevicePtr {
+	return devicePtr(q.at) + cuda.DevicePtr(int(block)*q.block)
+}
+
+// Copy implements device.Pool.
+func (q *pool) Copy(src, dst int32) (device.Ticket, error) {
+	if err := errors.Join(q.check(src, nil), q.check(dst, nil)); err != nil {
+		return nil, err
+	}
+	q.from, q.to = src, dst
+	return device.Done{}, q.p.thread.do(q.copyFn)
+}
+
+func (q *pool) copy() error {
+	if q.p.lost != nil {
+		return q.p.lost
+	}
+	if q.from == q.to || q.block == 0 {
+		return nil
+	}
+	return q.p.fail("copy of a block", q.p.driver.MemcpyDtoDAsync(q.address(q.to), q.address(q.from), uint64(q.block), q.p.stream))
+}
+
+// Save implements device.Pool. host is written by the time that the ticket is done,
+// and before anything is loaded.
+func (q *pool) Save(block int32, host []byte) (device.Ticket, error) {
+	if err := q.check(block, host); err != nil {
+		return nil, err
+	}
+	if q.block == 0 {
+		return device.Done{}, nil
+	}
+	q.from, q.host = block, host
+	if err := q.p.thread.do(q.saveFn); err != nil {
+		return nil, err
+	}
+	return &saved{q.slot, &host[0]}, nil
+}
+
+func (q *pool) save() error {
+	s, err := q.take()
+	if err != nil {
+		return err
+	}
+	if err := q.p.driver.MemcpyDtoHAsync(s.data, q.address(q.from), q.p.stream); err != nil {
+		return q.p.fail("save of a block", err)
+	}
+	s.host = q.host
+	return s.mark()
+}
+
+// Load implements device.Pool. host may be changed once Load has returned.
+func (q *pool) Load(host []byte, block int32) (device.Ticket, error) {
+	if err := q.check(block, host); err != nil {
+		return nil, err
+	}
+	if q.block == 0 {
+		return device.Done{}, nil
+	}
+	q.to, q.host = block, host
+	return device.Done{}, q.p.thread.do(q.loadFn)
+}
+
+func (q *pool) load() error {
+	// host may be where an earlier Save goes.
+	for i := range q.slots {
+		if s := &q.slots[(q.next+i)%poolSlots]; s.host != nil {
+			if err := s.finish(); err != nil {
+				return err
+			}
+		}
+	}
+	s, err := q.take()
+	if err != nil {
+		return err
+	}
+	copy(s.data, q.host)
+	if err := q.p.driver.MemcpyHtoDAsync(q.address(q.to), s.data, q.p.stream); err != nil {
+		return q.p.fail("load of a block", err)
+	}
+	return s.mark()
+}
+
+// take returns the oldest slot, free.
+func (q *pool) take() (*slot, error) {
+	q.slot = &q.slots[q.next]
+	q.next = (q.next + 1) % poolSlots
+	return q.slot, q.slot.finish()
+}
+
+// mark notes when the slot's copy is over, in the stream's order.
+func (s *slot) mark() error {
+	s.busy = true
+	return s.pool.p.fail("event", s.pool.p.driver.EventRecord(s.done, s.pool.p.stream))
+}
+
+// finish waits for the slot's copy and passes a saved block on.
+func (s *slot) finish() error {
+	p := s.pool.p
+	if p.lost != nil {
+		return p.lost
+	}
+	if s.busy {
+		if err := p.driver.EventSynchronize(s.done); err != nil {
+			return p.fail("copy of a block", err)
+		}
+		s.busy = false
+	}
+	copy(s.host, s.data)
+	s.host = nil
+	return nil
+}
+
+// saved is the ticket of a Save.
+type saved struct {
+	slot *slot
+	host *byte // of the caller's memory: the slot may serve another by now
+}
+
+// Wait implements device.Ticket.
+func (t *saved) Wait() (*device.Output, error) {
+	return nil, t.slot.pool.p.thread.do(func() error {
+		if s := t.slot; s.host != nil && &s.host[0] == t.host {
+			return s.finish()
+		}
+		return t.slot.pool.p.lost
+	})
+}

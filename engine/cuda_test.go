@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	driver "github.com/holdfast-run/holdfast/bindings/cuda"
+	"github.com/holdfast-run/holdfast/device/cuda"
+	"github.com/holdfast-run/holdfast/internal/testkit/cudatest"
+	"github.com/holdfast-run/holdfast/internal/testkit/golden"
+	"github.com/holdfast-run/holdfast/internal/testkit/ptxemu/cudaemu"
+	"github.com/holdfast-run/holdfast/sampler"
+)
+
+// onGPU starts engines on an emulated GPU, in batch-invariant mode.
+func onGPU(t *testing.T, path string, seed uint64) (start func(Config, func(*loaded)) *Engine, emu *cudaemu.Emulator) {
+	d, emu := cudatest.Start(t, cudaemu.Options{Seed: seed})
+	return func(cfg Config, adjust func(*loaded)) *Engine {
+		cfg.ContextLength = 128
+		return openPath(t, path, cfg, func(l *loaded) {
+			l.backend = &cuda.Backend{Driver: d, BatchInvariant: true}
+			l.opts.MaxTokens = 64
+			if adjust != nil {
+				adjust(l)
+			}
+		})
+	}, emu
+}
+
+// few is what requests makes, but little of it: every step is emulated.
+func few(vocab int) []Request {
+	rng := rand.New(rand.NewPCG(9, 9))
+	text := func(n int) []int32 {
+		tokens := make([]int32, n)
+		for i := range tokens {
+			tokens[i] = int32(rng.IntN(vocab))
+		}
+		return tokens
+	}
+	shared := text(70)
+	drawn := sampler.Params{Temperature: 1, TopP: 0.9, TopK: 40, Seed: 5}
+	back := sampler.Params{Temperature: 0.8, TopP: 1, MinP: 0.02, Seed: 6, RepetitionPenalty: 1.3, FrequencyPenalty: 0.4, PresencePenalty: 0.2, MinTokens: 3}
+	return []Request{
+		{ID: "0", Tokens: text(3), MaxTokens: 12, Params: greedy, IgnoreEOS: true},
+		{ID: "1", Tokens: append(slices.Clone(shared[:40]), text(5)...), MaxTokens: 6, Params: drawn, IgnoreEOS: true},
+		{ID: "2", Tokens: append(slices.Clone(shared), text(3)...), MaxTokens: 5, Params: back, IgnoreEOS: true},
+		{ID: "3", Tokens: slices.Clone(shared[:66]), MaxTokens: 4, Params: drawn, IgnoreEOS: true, N: 2},
+		{ID: "4", Tokens: text(30), MaxTokens: 9, Params: back, IgnoreEOS: true},
+		{ID: "5", Tokens: text(33), MaxTokens: 3, Params: greedy, IgnoreEOS: true},
+	}
+}
+
+// TestSchedulesDoNotMatterCUDA is TestSchedulesDoNotMatter through device/cuda on the
+// emulator: preempted, offloaded, found in the prefix cache, two steps under way.
+func TestSchedulesDoNotMatterCUDA(t *testing.T) {
+	start, _ := onGPU(t, golden.TinyChat(t), 1)
+	all := few(301)
+	e := start(Config{MaxSequences: 1}, nil)
+	want := alone(t, e, all)
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var sum Stats
+	seeds := []uint64{1, 4, 8}
+	if long() {
+		seeds = nil
+		for seed := range uint64(100) {
+			seeds = append(seeds, seed)
+		}
+	}
+	for _, seed := range seeds {
+		s := schedule(t, seed, want, all, start)
+		sum.Preemptions += s.Preemptions
+		sum.Offloads += s.Offloads
+		sum.CachedTokens += s.CachedTokens
+		sum.Splits += s.Splits
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d schedules: %d preemptions, %d offloaded, %d prompts split, %d tokens from the cache", len(seeds), sum.Preemptions, sum.Offloads, sum.Splits, sum.CachedTokens)
+	for what, n := range map[string]uint64{"preemption": sum.Preemptions, "offload": sum.Offloads, "cached token": sum.CachedTokens, "split prompt": sum.Splits} {
+		if n == 0 {
+			t.Errorf("no %s: the schedules do not reach it", what)
+		}
+	}
+}
+
+// TestGreedyEqualsReferenceCUDA: the golden text, in both modes of the GPU.
+func TestGreedyEqualsReferenceCUDA(t *testing.T) {
+	c := golden.TinyCase(t, "tiny-chat")
+	start, _ := onGPU(t, golden.TinyChat(t), 2)
+	e := start(Config{MaxSequences: 2}, nil)
+	const n = 16
+	want := e.Tokenizer().Decode(c.Tokens[c.Prompt:c.Prompt+n], false)
+	if got, finish := generate(t, e, Request{Tokens: c.Tokens[:c.Prompt], MaxTokens: n, Params: greedy}); got != want || finish != FinishLength {
+		t.Errorf("got  %q, %s\nwant %q, length", got, finish, want)
+	}
+	if info := e.Info(); info.Class != "cuda-1-sm90" {
+		t.Errorf("%+v", info)
+	}
+}
+
+// TestDeviceFaultCUDA: a fault on the GPU fails the requests that were on it, with
+// no token of the step and none after, and the engine is not ready any more.
+func TestDeviceFaultCUDA(t *testing.T) {
+	c := golden.TinyCase(t, "tiny-chat")
+	start, emu := onGPU(t, golden.TinyChat(t), 3)
+	e := start(Config{MaxSequences: 2}, nil)
+	emu.Inject("cuGraphLaunch", 4, driver.IllegalAddress)
+	g, err := e.Generate(t.Context(), Request{Tokens: c.Tokens[:c.Prompt], MaxTokens: 16, Params: greedy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	text, _, err := result(g)
+	if !errors.Is(err, ErrDevice) || !errors.Is(err, cuda.ErrLost) {
+		t.Errorf("%q, %v", text, err)
+	}
+	if want := e.Tokenizer().Decode(c.Tokens[c.Prompt:], false); !strings.HasPrefix(want, text) {
+		t.Errorf("%q before the fault, want a beginning of %q", text, want)
+	}
+	if err := e.Ready(); !errors.Is(err, ErrDevice) {
+		t.Error("ready after the loss of the GPU:", err)
+	}
+}
+
+// TestAutoWithoutGPU: the CPU stands in, and the plan says why.
+func TestAutoWithoutGPU(t *testing.T) {
+	plan, err := MakePlan(Config{ModelPath: golden.TinyChat(t), Device: "auto"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.Device == "cuda" {
+		t.Skip("this machine has a GPU that can be used")
+	}
+	if plan.Device != "cpu" || !strings.Contains(plan.Reason, "no usable GPU") {
+		t.Errorf("device %s, %q", plan.Device, plan.Reason)
+	}
+	if _, err := MakePlan(Config{ModelPath: golden.TinyChat(t), Device: "cuda"}); !errors.Is(err, cuda.ErrUnusable) {
+		t.Error(err)
+	}
+}
