@@ -200,7 +200,12 @@ func interrupt(t *testing.T, more string, want []event, seen int, restart bool) 
 	if last := all[len(all)-1]; last.Session == nil || *last.Session.Head != res.Header.Get("X-Turn-Id") || last.Usage == nil || last.Usage.CompletionTokens != want[len(want)-1].Usage.CompletionTokens {
 		t.Errorf("last event %+v", last)
 	}
-	waitState(s, one.ID, "idle")
+	if r := w.lastRequest(); len(r.Drawn) < seen {
+		t.Errorf("%d tokens were drawn before, %d were seen", len(r.Drawn), seen)
+	}
+	if got, want := waitState(s, one.ID, "idle").Tokens, len(w.lastRequest().Tokens)+len(text); got != want {
+		t.Errorf("the history has %d tokens, want %d", got, want)
+	}
 }
 
 // waitState waits until a session has a state.
