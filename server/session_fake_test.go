@@ -23,6 +23,7 @@ type scribe struct {
 	digests engine.Digests
 	say     func(prompt string) string
 	gate    chan struct{} // lets one token be drawn, if not nil
+	less    int           // tokens at the end of a text that count as cut
 
 	mu       sync.Mutex
 	requests []engine.Request
@@ -93,6 +94,7 @@ func (w *scribe) Shown(r engine.Request, drawn []int32, text string) (int, int) 
 	for n < len(drawn) && drawn[n] != end && strings.HasPrefix(text, textOf(drawn[:n+1])) {
 		n++
 	}
+	n = max(n-w.less, 0)
 	return n, n
 }
 

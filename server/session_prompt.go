@@ -39,14 +39,7 @@ func (c *completion) encodeChat(req *api.ChatRequest) ([]prompt, error) {
 	if tokens, t.keep, err = c.s.sessions.EncodeChatAfter(in, t.right.Tokens()); err != nil {
 		return nil, err
 	}
-	return c.onePrompt(tokens), nil
-}
-
-// onePrompt returns the only prompt of a turn. At least its last token is the
-// turn's own: what comes before a completion must be computed for it.
-func (c *completion) onePrompt(tokens []int32) []prompt {
-	c.turn.keep = min(c.turn.keep, len(tokens)-1)
-	return []prompt{{tokens: tokens}}
+	return []prompt{{tokens: tokens}}, nil
 }
 
 // encodeText returns the prompt of a turn that is no chat: it is put behind the
@@ -71,11 +64,7 @@ func (c *completion) encodeText(req *api.CompletionRequest) ([]prompt, error) {
 	}
 	past := t.right.Tokens()
 	if len(past) == 0 {
-		all, err := c.encodePrompts(req)
-		if err != nil {
-			return nil, err
-		}
-		return c.onePrompt(all[0].tokens), nil
+		return c.encodePrompts(req)
 	}
 	t.keep = len(past)
 	tokens := slices.Clone(past)
@@ -84,13 +73,13 @@ func (c *completion) encodeText(req *api.CompletionRequest) ([]prompt, error) {
 		if err := c.checkSize(text, "prompt"); err != nil {
 			return nil, err
 		}
-		return c.onePrompt(append(tokens, c.s.sessions.EncodeAfter(text)...)), nil
+		return []prompt{{tokens: append(tokens, c.s.sessions.EncodeAfter(text)...)}}, nil
 	}
 	if err := checkTokens(c.info.VocabSize, "prompt", req.Prompt.Tokens[0]); err != nil {
 		return nil, err
 	}
 	tokens = append(tokens, c.s.sessions.EncodeAfter(tail)...)
-	return c.onePrompt(append(tokens, req.Prompt.Tokens[0]...)), nil
+	return []prompt{{tokens: append(tokens, req.Prompt.Tokens[0]...)}}, nil
 }
 
 func otherKind(is, path string) error {

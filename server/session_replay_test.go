@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/holdfast-run/holdfast/api"
+	"github.com/holdfast-run/holdfast/engine"
 	"github.com/holdfast-run/holdfast/internal/vfs"
 	"github.com/holdfast-run/holdfast/session"
 	"github.com/holdfast-run/holdfast/tokenlog"
@@ -200,7 +201,12 @@ func interrupt(t *testing.T, more string, want []event, seen int, restart bool) 
 	if last := all[len(all)-1]; last.Session == nil || *last.Session.Head != res.Header.Get("X-Turn-Id") || last.Usage == nil || last.Usage.CompletionTokens != want[len(want)-1].Usage.CompletionTokens {
 		t.Errorf("last event %+v", last)
 	}
-	waitState(s, one.ID, "idle")
+	if r := w.lastRequest(); len(r.Drawn) < seen {
+		t.Errorf("%d tokens were drawn before, %d were seen", len(r.Drawn), seen)
+	}
+	if got, want := waitState(s, one.ID, "idle").Tokens, len(w.lastRequest().Tokens)+len(text); got != want {
+		t.Errorf("the history has %d tokens, want %d", got, want)
+	}
 }
 
 // waitState waits until a session has a state.
@@ -213,6 +219,25 @@ func waitState(s *testServer, id, state string) api.Session {
 		}
 		if time.Now().After(end) {
 			s.t.Fatalf("the session stays %s, want %s", got.State, state)
+		}
+	}
+}
+
+// TestEventNumbers: a number comes once, also for text that was held back and
+// comes with no token of its own, and an event is left out up to the number that
+// the client has.
+func TestEventNumbers(t *testing.T) {
+	s := &Server{worker: newScribe()}
+	pieces := []engine.Delta{{Text: "a", Tokens: 1}, {Text: "b", Tokens: 3}, {Text: "c", Tokens: 3, Finish: engine.FinishLength}}
+	for after, want := range [][]int{{1, 3, 4, 5, 6}, {3, 4, 5, 6}, {3, 4, 5, 6}, {4, 5, 6}, {5, 6}, {6}, nil} {
+		c := &completion{s: s, kind: &textKind, job: &job{Options: &api.Options{StreamOptions: &api.StreamOptions{IncludeUsage: true}}}, turn: &turn{after: after}}
+		c.generations = []generation{{stream: &replayStream{}, prompt: &prompt{}}}
+		e := &eventStream{c: c, enc: newChunkEncoder(c)}
+		for _, d := range pieces {
+			e.add(piece{Delta: d})
+		}
+		if got := numbers(readEvents(t, string(e.buf))); !slices.Equal(got, want) {
+			t.Errorf("after %d: %v, want %v", after, got, want)
 		}
 	}
 }

@@ -150,6 +150,15 @@ func TestSessionText(t *testing.T) {
 			t.Errorf("prompt %q, want %q", got, c.want)
 		}
 	}
+	w.less = 2 // of the answer, as for a stop string within a token: they come again, as text
+	ask(`"."`, "")
+	w.less = 0
+	for _, c := range []struct{ prompt, want string }{{`"y"`, "abcy"}, {`[122]`, "abcyabcz"}} {
+		ask(c.prompt, "")
+		if got := textOf(w.lastRequest().Tokens); !strings.HasSuffix(got, "."+c.want) {
+			t.Errorf("prompt %q, want its end %q", got, c.want)
+		}
+	}
 	s.refused(422, api.CodeKindMismatch, "POST", chatPath, chatOf(one.ID, "", "hi"))
 	for _, more := range []string{`"prompt":["a","b"]`, `"prompt":"a","n":2`, `"prompt":"a","n":2,"best_of":2`, `"prompt":"a","echo":true`, `"prompt":"a","logprobs":1`} {
 		s.refused(400, api.CodeInvalidValue, "POST", textPath, fmt.Sprintf(`{"model":"tiny","session_id":%q,%s}`, one.ID, more))

@@ -171,6 +171,9 @@ func TestIncompleteTurn(t *testing.T) {
 	if got := must[api.ChatCompletion](s, "POST", chatPath, chatOf(one.ID, "", "hi"), "Idempotency-Key: k"); *got.Session.Head != "turn_1" {
 		t.Errorf("%+v", got.Session)
 	}
+	if a, b := w.requests[0].Params.Seed, w.requests[1].Params.Seed; a != b {
+		t.Errorf("the turn goes on with the seed %d, not %d", b, a)
+	}
 	w.generateErr = engine.ErrBusy
 	s.refused(429, api.CodeRateLimit, "POST", chatPath, chatOf(one.ID, "", "more"), "Idempotency-Key: l")
 	w.generateErr = nil
