@@ -112,6 +112,25 @@ assert "".join(c.text for part in parts for c in part.choices) == scored.choices
 # vLLM's parameters travel in extra_body.
 client.chat.completions.create(model=model, messages=messages, max_tokens=1, extra_body={"priority": 3, "top_k": 5, "ignore_eos": True})
 
+# A durable session: new turns, or the whole conversation.
+session = client.post("/sessions", cast_to=dict, body={})["id"]
+turn = {"model": model, "temperature": 0, "max_tokens": 16, "extra_body": {"session_id": session}}
+said = client.chat.completions.create(messages=messages, **turn)
+assert said.session["id"] == session and said.session["head"] == "turn_1" and said.session["durable"] and said.session["exact"], said
+asked = {"role": "user", "content": "And at night?"}
+whole = [*messages, {"role": "assistant", "content": said.choices[0].message.content}, asked]
+again = client.chat.completions.create(messages=whole, **turn)
+fork = client.post(f"/sessions/{session}/fork", cast_to=dict, body={"turn": "turn_1"})["data"][0]["id"]
+chunks = list(client.chat.completions.create(messages=[asked], stream=True, **turn | {"extra_body": {"session_id": fork}}))
+assert "".join(c.choices[0].delta.content or "" for c in chunks) == again.choices[0].message.content, (chunks, again)
+assert chunks[-1].session["head"] == "turn_2" and [c.sequence_number for c in chunks] == sorted({c.sequence_number for c in chunks})
+try:
+    client.chat.completions.create(messages=[asked], extra_headers={"If-Match": "turn_1"}, **turn)
+except openai.ConflictError as e:
+    assert e.code == "stale_head" and e.body["head"] == "turn_2", e.body
+else:
+    raise AssertionError("a stale head was accepted")
+
 
 def fails(kind, code, **changes):
     request = {"model": model, "messages": messages} | changes
