@@ -8,10 +8,10 @@ FLAGS  ?=
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve roofline test-arm64 lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-schedules test-clients bench bench-peers bench-peers-serve bench-sessions bench-surface roofline test-arm64 lint generate generate-cuda clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/holdfast
 	$(GO) build -trimpath -ldflags="-s -w" -o bin/holdfast ./cmd/holdfast
@@ -32,9 +32,11 @@ test: ## all tests that need no accelerator, under 10 minutes on 2 cores
 	$(GO) test ./...
 
 test-long: test-schedules ## the race detector (needs a C compiler), full counts, every fuzz target
-	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server ./tokenlog
+	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache/... ./scheduler ./server ./session ./tokenlog
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
-	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog ./session ./kvcache/store
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -v -run 'Resume|Damaged|PowerCuts' ./engine
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -v -run 'Leavers|Storms|IdleConnections|Overload|Witness|Kill' ./test/e2e
 	sh scripts/cuda-wheels.sh
 	$(GO) test -timeout 30m ./kernels/cuda/build -afresh
 	sh scripts/fuzz.sh
@@ -42,7 +44,7 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 test-schedules: $(MODEL) ## batching at full counts: a million steps and canaries, 50 schedules of the real model
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 40m -v -run 'SimLong|Schedules|Canaries' ./scheduler ./engine
 
-test-clients: build $(MODEL) ## clients of OpenAI in Python, Node and Go, and lm-eval, against a served model
+test-clients: build $(MODEL) ## clients of OpenAI in Python (and its own API tests), Node and Go, and lm-eval, against a served model
 	sh test/clients/run.sh $(MODEL) $(CLIENTS)
 
 bench: ## micro-benchmarks of kernels, sampler, tokenizer, scheduler
@@ -62,6 +64,13 @@ roofline: ## draw the CPU kernels against this machine's roofs into bench/result
 test-arm64: ## the kernels of arm64 and a hash of logits, under qemu-aarch64 (Debian: qemu-user)
 	GOARCH=arm64 $(GO) test -exec "qemu-aarch64 -cpu max" -timeout 30m ./kernels/cpu
 	GOARCH=arm64 $(GO) test -exec "qemu-aarch64 -cpu max" -run LogitsHash ./device/cpu
+
+bench-surface: $(MODEL) ## idle connections, 429s at 5 times the load, a stream beside malformed requests; write bench/results
+	sh bench/surface.sh
+
+bench-sessions: build $(MODEL) ## resume, forks, parked sessions and the log's price, beside llama-server's slots; write bench/results
+	sh bench/peers/build.sh --all
+	$(GO) run ./bench/sessions -model $(MODEL)
 
 lint: ## formatting, vet, import arrows
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }

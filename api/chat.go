@@ -12,8 +12,9 @@ type ChatRequest struct {
 	TopLogprobs         *int64   `json:"top_logprobs,omitzero"` // beside each, so many of the likeliest
 
 	// Of vLLM.
-	AddGenerationPrompt *bool        `json:"add_generation_prompt,omitzero"` // begin the answer; true if not given
-	ChatTemplateKwargs  TemplateVars `json:"chat_template_kwargs,omitzero"`
+	AddGenerationPrompt  *bool        `json:"add_generation_prompt,omitzero"`  // begin the answer; true if not given
+	ContinueFinalMessage bool         `json:"continue_final_message,omitzero"` // go on with the last message instead
+	ChatTemplateKwargs   TemplateVars `json:"chat_template_kwargs,omitzero"`
 
 	// Other holds the members that no field above names.
 	Other jsontext.Value `json:",embed"`
@@ -68,6 +69,12 @@ type ChatCompletion struct {
 	SystemFingerprint string   `json:"system_fingerprint,omitzero"`
 	Choices           []Choice `json:"choices"`
 	Usage             Usage    `json:"usage"`
+
+	// Of vLLM; absent unless asked for.
+	PromptTokenIDs []int32      `json:"prompt_token_ids,omitzero"`
+	PromptLogprobs []TokenRanks `json:"prompt_logprobs,omitzero"`
+
+	Session *SessionState `json:"session,omitzero"` // of a session's turn
 }
 
 // Choice is one completion of an answer.
@@ -76,6 +83,7 @@ type Choice struct {
 	Message      AssistantMessage `json:"message"`
 	Logprobs     *ChatLogprobs    `json:"logprobs"` // null if nobody asked
 	FinishReason string           `json:"finish_reason"`
+	TokenIDs     []int32          `json:"token_ids,omitzero"` // of vLLM; absent if nobody asked
 }
 
 // AssistantMessage is a message that the model made.
@@ -107,6 +115,11 @@ type ChatChunk struct {
 	SystemFingerprint string        `json:"system_fingerprint,omitzero"`
 	Choices           []ChunkChoice `json:"choices"` // empty in the usage chunk
 	Usage             *Usage        `json:"usage,omitzero"`
+	PromptTokenIDs    []int32       `json:"prompt_token_ids,omitzero"` // in the first chunk, if asked for
+
+	// Of a session's turn.
+	SequenceNumber *int          `json:"sequence_number,omitzero"` // ascending in the turn, also when it is read again
+	Session        *SessionState `json:"session,omitzero"`         // in the last chunks
 }
 
 // ChunkChoice is a piece of one completion.
@@ -115,6 +128,7 @@ type ChunkChoice struct {
 	Delta        Delta         `json:"delta"`
 	Logprobs     *ChatLogprobs `json:"logprobs"`
 	FinishReason *string       `json:"finish_reason"` // null but in the last piece
+	TokenIDs     []int32       `json:"token_ids,omitzero"`
 }
 
 // Delta is what a chunk adds to its message.

@@ -172,6 +172,10 @@ type TextCompletion struct {
 	SystemFingerprint string       `json:"system_fingerprint,omitzero"`
 	Choices           []TextChoice `json:"choices"` // n for each prompt; in an event, one or, with usage, none
 	Usage             *Usage       `json:"usage,omitzero"`
+
+	// Of a session's turn.
+	SequenceNumber *int          `json:"sequence_number,omitzero"` // in an event
+	Session        *SessionState `json:"session,omitzero"`
 }
 
 // TextChoice is one completion of an answer, or a piece of it.
@@ -180,4 +184,10 @@ type TextChoice struct {
 	Text         string        `json:"text"`
 	Logprobs     *TextLogprobs `json:"logprobs"`      // null if nobody asked
 	FinishReason *string       `json:"finish_reason"` // null but in the last piece
+
+	// Of vLLM; absent unless asked for. In a stream the prompt's are in the first
+	// piece.
+	TokenIDs       []int32      `json:"token_ids,omitzero"`
+	PromptTokenIDs []int32      `json:"prompt_token_ids,omitzero"`
+	PromptLogprobs []TokenRanks `json:"prompt_logprobs,omitzero"`
 }

@@ -10,6 +10,9 @@ type Error struct {
 	Type    string  `json:"type"`
 	Param   *string `json:"param"` // the parameter at fault, or null
 	Code    *string `json:"code"`  // for programs; always a string here
+	// Head is the head of a session that has another one than the client thinks;
+	// empty before its first turn.
+	Head *string `json:"head,omitzero"`
 }
 
 // ErrorBody is the body of every answer that is not a success.
@@ -48,6 +51,22 @@ const (
 	CodeInvalidKey           = "invalid_api_key"
 	CodeDevice               = "device_error"
 	CodeInternal             = "internal_error"
+
+	// Of sessions.
+	CodeStoreOff        = "store_off"
+	CodeSessionNotFound = "session_not_found"
+	CodeSessionGone     = "session_gone"
+	CodeSessionBusy     = "session_busy"
+	CodeSessionDamaged  = "session_damaged"
+	CodeTurnNotFound    = "turn_not_found"
+	CodeTurnIncomplete  = "turn_incomplete"
+	CodeStaleHead       = "stale_head"
+	CodeModelMismatch   = "model_mismatch"
+	CodeHistoryMismatch = "history_mismatch"
+	CodeKindMismatch    = "kind_mismatch"
+	CodeKeyReused       = "idempotency_key_reused"
+	CodeTooMany         = "too_many_sessions"
+	CodeInvalidImport   = "invalid_import"
 )
 
 // NewError returns an error with no parameter.

@@ -2,6 +2,8 @@ package api
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -94,6 +96,42 @@ func (l *LogprobsByToken) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		*l = append(*l, one)
 		return err
 	})
+}
+
+// TokenRanks says, as vLLM does, how likely the model found a token of a prompt,
+// which comes first, and the likeliest in its place. On the wire it is an object
+// by token ID; nil, of a prompt's first token, is null.
+type TokenRanks []TokenRank
+
+// TokenRank is a member of TokenRanks.
+type TokenRank struct {
+	Token        int32   `json:"-"`
+	Logprob      float64 `json:"logprob"`
+	Rank         int     `json:"rank"` // among all tokens, from 1
+	DecodedToken string  `json:"decoded_token"`
+}
+
+// MarshalJSONTo implements json.MarshalerTo. Of members with one token the first
+// counts.
+func (r TokenRanks) MarshalJSONTo(enc *jsontext.Encoder) error {
+	if r == nil {
+		return enc.WriteToken(jsontext.Null)
+	}
+	if err := enc.WriteToken(jsontext.BeginObject); err != nil {
+		return err
+	}
+	for i, one := range r {
+		if slices.ContainsFunc(r[:i], func(o TokenRank) bool { return o.Token == one.Token }) {
+			continue
+		}
+		if err := enc.WriteToken(jsontext.String(strconv.Itoa(int(one.Token)))); err != nil {
+			return err
+		}
+		if err := json.MarshalEncode(enc, one); err != nil {
+			return err
+		}
+	}
+	return enc.WriteToken(jsontext.EndObject)
 }
 
 // TokenName returns the text by which an answer names a token: its bytes where

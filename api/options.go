@@ -36,6 +36,14 @@ type Options struct {
 	MinTokens    *int64 `json:"min_tokens,omitzero"` // no end token before so many
 	IgnoreEOS    bool   `json:"ignore_eos,omitzero"`
 
+	// What an answer says, of vLLM.
+	SkipSpecialTokens *bool  `json:"skip_special_tokens,omitzero"`        // leave control tokens out of texts; true if not given
+	IncludeStop       bool   `json:"include_stop_str_in_output,omitzero"` // a text ends with what ended it
+	ReturnTokenIDs    bool   `json:"return_token_ids,omitzero"`           // of the prompts and of the completions
+	PromptLogprobs    *int64 `json:"prompt_logprobs,omitzero"`            // of each token of a prompt, and of so many of the likeliest
+
+	SessionOptions
+
 	N        *int64 `json:"n,omitzero"`        // completions of each prompt; 1 if not given
 	Priority *int64 `json:"priority,omitzero"` // as in vLLM: a lower one is served earlier
 
@@ -220,6 +228,7 @@ func (o *Options) validate(most int) error {
 		checkInt("top_k", o.TopK, -1, MaxTopK),
 		checkInt("min_tokens", o.MinTokens, 0, math.MaxInt32),
 		checkInt("n", o.N, 1, MaxChoices),
+		checkInt("prompt_logprobs", o.PromptLogprobs, 0, MaxTopLogprobs),
 		checkInt("priority", o.Priority, -MaxPriority, MaxPriority),
 		checkFloat("temperature", o.Temperature, 0, MaxTemperature),
 		checkFloat("top_p", o.TopP, 0, 1),
@@ -249,6 +258,9 @@ func (o *Options) validate(most int) error {
 	}
 	if len(o.StopTokenIDs) > MaxStopTokens {
 		return BadRequest(CodeInvalidValue, "stop_token_ids", "A request may have at most %d stop tokens.", MaxStopTokens)
+	}
+	if o.PromptLogprobs != nil && o.Stream {
+		return BadRequest(CodeInvalidValue, "prompt_logprobs", "The parameter 'prompt_logprobs' is not allowed when 'stream' is true.")
 	}
 	if o.StreamOptions != nil && !o.Stream {
 		return BadRequest(CodeInvalidValue, "stream_options", "The parameter 'stream_options' is only allowed when 'stream' is true.")

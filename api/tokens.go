@@ -5,12 +5,13 @@ import "github.com/go-json-experiment/json/jsontext"
 // TokenizeRequest is the body of POST /tokenize, as vLLM has it: a prompt, as a
 // completion takes it, or messages, as a chat completion does.
 type TokenizeRequest struct {
-	Model               string   `json:"model,omitzero"` // may be left out
-	Prompt              *string  `json:"prompt,omitzero"`
-	Messages            Messages `json:"messages,omitzero"`
-	AddSpecialTokens    *bool    `json:"add_special_tokens,omitzero"`    // of a prompt: the token that begins every text; true if not given
-	AddGenerationPrompt *bool    `json:"add_generation_prompt,omitzero"` // of messages; true if not given
-	ReturnTokenStrs     bool     `json:"return_token_strs,omitzero"`
+	Model                string   `json:"model,omitzero"` // may be left out
+	Prompt               *string  `json:"prompt,omitzero"`
+	Messages             Messages `json:"messages,omitzero"`
+	AddSpecialTokens     *bool    `json:"add_special_tokens,omitzero"`     // of a prompt: the token that begins every text; true if not given
+	AddGenerationPrompt  *bool    `json:"add_generation_prompt,omitzero"`  // of messages; true if not given
+	ContinueFinalMessage bool     `json:"continue_final_message,omitzero"` // of messages: end with the last one
+	ReturnTokenStrs      bool     `json:"return_token_strs,omitzero"`
 
 	// Other holds the members that no field above names.
 	Other jsontext.Value `json:",embed"`
@@ -78,6 +79,8 @@ func (r *TokenizeRequest) validate() error {
 		return BadRequest(CodeInvalidValue, "messages", "A request has either 'prompt' or 'messages', not both.")
 	case r.Prompt != nil && r.AddGenerationPrompt != nil:
 		return BadRequest(CodeInvalidValue, "add_generation_prompt", "The parameter 'add_generation_prompt' is only allowed with 'messages'.")
+	case r.Prompt != nil && r.ContinueFinalMessage:
+		return BadRequest(CodeInvalidValue, "continue_final_message", "The parameter 'continue_final_message' is only allowed with 'messages'.")
 	case r.Prompt != nil:
 		return nil
 	case len(r.Messages) == 0:
@@ -90,7 +93,7 @@ func (r *TokenizeRequest) validate() error {
 			return err
 		}
 	}
-	return nil
+	return checkContinue(r.ContinueFinalMessage, r.AddGenerationPrompt)
 }
 
 func (r *DetokenizeRequest) validate() error {

@@ -21,45 +21,40 @@ type neutral struct {
 // that are hints to a service (metadata, service_tier, prompt_cache_key …) are
 // not in it: ignoring them changes no answer.
 var unsupportedAnywhere = map[string]neutral{
-	"response_format":            {ok: formatText, text: `{"type":"text"}`},
-	"allowed_token_ids":          empty('['),
-	"cache_salt":                 nothing,
-	"guided_choice":              nothing,
-	"guided_grammar":             nothing,
-	"guided_json":                nothing,
-	"guided_regex":               nothing,
-	"include_stop_str_in_output": literal("false"),
-	"kv_transfer_params":         nothing,
-	"length_penalty":             number(1),
-	"logprob_token_ids":          empty('['),
-	"prompt_logprobs":            nothing,
-	"return_token_ids":           literal("false"),
-	"skip_special_tokens":        literal("true"),
-	"structured_outputs":         nothing,
-	"thinking_token_budget":      nothing,
-	"truncate_prompt_tokens":     nothing,
-	"use_beam_search":            literal("false"),
+	"response_format":        {ok: formatText, text: `{"type":"text"}`},
+	"allowed_token_ids":      empty('['),
+	"cache_salt":             nothing,
+	"guided_choice":          nothing,
+	"guided_grammar":         nothing,
+	"guided_json":            nothing,
+	"guided_regex":           nothing,
+	"kv_transfer_params":     nothing,
+	"length_penalty":         number(1),
+	"logprob_token_ids":      empty('['),
+	"structured_outputs":     nothing,
+	"thinking_token_budget":  nothing,
+	"truncate_prompt_tokens": nothing,
+	"use_beam_search":        literal("false"),
 }
 
 // unsupportedChat lists those of chat completions.
 var unsupportedChat = and(unsupportedAnywhere, map[string]neutral{
-	"audio":                  nothing,
-	"function_call":          word("none"),
-	"functions":              empty('['),
-	"modalities":             {ok: onlyText, text: `["text"]`},
-	"moderation":             nothing,
-	"prediction":             nothing,
-	"reasoning_effort":       word("none"),
-	"store":                  literal("false"),
-	"tool_choice":            word("none"),
-	"tools":                  empty('['),
-	"verbosity":              word("medium"),
-	"web_search_options":     nothing,
-	"add_special_tokens":     literal("false"),
-	"chat_template":          nothing,
-	"continue_final_message": literal("false"),
-	"documents":              empty('['),
-	"echo":                   literal("false"),
+	"audio":              nothing,
+	"function_call":      word("none"),
+	"functions":          empty('['),
+	"modalities":         {ok: onlyText, text: `["text"]`},
+	"moderation":         nothing,
+	"prediction":         nothing,
+	"reasoning_effort":   word("none"),
+	"store":              literal("false"),
+	"tool_choice":        word("none"),
+	"tools":              empty('['),
+	"verbosity":          word("medium"),
+	"web_search_options": nothing,
+	"add_special_tokens": literal("false"),
+	"chat_template":      nothing,
+	"documents":          empty('['),
+	"echo":               literal("false"),
 })
 
 // unsupportedCompletion lists those of completions.
@@ -70,12 +65,11 @@ var unsupportedCompletion = and(unsupportedAnywhere, map[string]neutral{
 
 // unsupportedTokenize lists those of POST /tokenize.
 var unsupportedTokenize = map[string]neutral{
-	"chat_template":          nothing,
-	"chat_template_kwargs":   empty('{'),
-	"continue_final_message": literal("false"),
-	"documents":              empty('['),
-	"mm_processor_kwargs":    empty('{'),
-	"tools":                  empty('['),
+	"chat_template":        nothing,
+	"chat_template_kwargs": empty('{'),
+	"documents":            empty('['),
+	"mm_processor_kwargs":  empty('{'),
+	"tools":                empty('['),
 }
 
 // and returns the parameters of both tables.

@@ -33,7 +33,18 @@ func (r *ChatRequest) validate() error {
 	if r.TopLogprobs != nil && *r.TopLogprobs > 0 && !r.Logprobs {
 		return BadRequest(CodeInvalidValue, "top_logprobs", "The parameter 'top_logprobs' is only allowed when 'logprobs' is true.")
 	}
+	if err := checkContinue(r.ContinueFinalMessage, r.AddGenerationPrompt); err != nil {
+		return err
+	}
 	return r.Options.validate(r.TokenLimit())
+}
+
+// checkContinue refuses to go on with a message and to begin one.
+func checkContinue(final bool, begin *bool) error {
+	if final && (begin == nil || *begin) {
+		return BadRequest(CodeInvalidValue, "continue_final_message", "The parameter 'continue_final_message' is only allowed when 'add_generation_prompt' is false.")
+	}
+	return nil
 }
 
 func (m *Message) validate(i int) error {

@@ -36,6 +36,12 @@ type Input struct {
 	Tools []jsontext.Value
 	// AddGenerationPrompt asks for the beginning of the assistant's answer.
 	AddGenerationPrompt bool
+	// ContinueFinal ends the prompt with the last message's content, for the model
+	// to go on with it.
+	ContinueFinal bool
+	// MaxTokens, if not 0, is how many tokens are of use: Tokens may give up with a
+	// TooLongError if there are more.
+	MaxTokens int
 	// Now is the time that strftime_now tells.
 	Now time.Time
 	// Vars are further names for the template, such as enable_thinking: nil, bool,
@@ -65,8 +71,11 @@ func (t *Template) values(in Input) (vars map[string]jinja.Value, sizeBytes int,
 		vars["eos_token"] = jinja.Trusted(t.eos)
 	}
 	messages := make([]jinja.Value, len(in.Messages))
-	for i := range in.Messages {
-		if messages[i], err = c.message(&in.Messages[i]); err != nil {
+	for i, m := range in.Messages {
+		if in.ContinueFinal && i == len(in.Messages)-1 {
+			m.Content += continueTag
+		}
+		if messages[i], err = c.message(&m); err != nil {
 			return nil, 0, fmt.Errorf("messages[%d]: %w", i, err)
 		}
 	}

@@ -2,6 +2,8 @@ package chat
 
 import (
 	"fmt"
+	"strings"
+	"unicode"
 
 	"github.com/holdfast-run/holdfast/chat/internal/jinja"
 	"github.com/holdfast-run/holdfast/tokenizer"
@@ -88,7 +90,7 @@ func (t *Template) render(in Input) (jinja.Text, error) {
 	if err != nil {
 		return jinja.Text{}, err
 	}
-	return t.code.Render(vars, jinja.Options{
+	text, err := t.code.Render(vars, jinja.Options{
 		Limits: jinja.Limits{
 			Steps: MaxSteps + StepsPerMessage*len(in.Messages) + StepsPerByte*sizeBytes,
 			Bytes: MaxBytes + BytesPerByte*sizeBytes,
@@ -96,6 +98,40 @@ func (t *Template) render(in Input) (jinja.Text, error) {
 		},
 		Now: in.Now,
 	})
+	if err == nil && in.ContinueFinal {
+		return cutAfterFinal(text, in.Messages)
+	}
+	return text, err
+}
+
+// continueTag is put behind the last message's content to find where that ends in
+// the rendered text, as huggingface/transformers does (apply_chat_template). Its
+// space tells whether the template trims contents.
+const continueTag = "CONTINUE_FINAL_MESSAGE_TAG "
+
+// cutAfterFinal returns what stands before the tag.
+func cutAfterFinal(text jinja.Text, messages []Message) (jinja.Text, error) {
+	if len(messages) == 0 {
+		return jinja.Text{}, &TemplateError{Message: "there is no message to be continued"}
+	}
+	whole := text.String()
+	at := strings.LastIndex(whole, strings.TrimSpace(continueTag))
+	if at < 0 || !strings.Contains(whole[:at], strings.TrimSpace(messages[len(messages)-1].Content)) {
+		return jinja.Text{}, &TemplateError{Message: "the template does not show the last message's content, so it cannot be continued"}
+	}
+	if !strings.HasPrefix(whole[at:], continueTag) {
+		at = len(strings.TrimRightFunc(whole[:at], unicode.IsSpace))
+	}
+	return text.Before(at), nil
+}
+
+// TooLongError is returned by Tokens for a prompt of more than Input.MaxTokens.
+type TooLongError struct {
+	Least int // tokens that it has at least
+}
+
+func (e *TooLongError) Error() string {
+	return fmt.Sprintf("chat: the prompt has at least %d tokens", e.Least)
 }
 
 // Render returns the prompt as text. The error is a *TemplateError or matches
@@ -107,16 +143,14 @@ func (t *Template) Render(in Input) (string, error) {
 
 // Tokens returns the prompt as token IDs, with BOS before it if the model wants
 // that and the template has not written it. Special tokens come of the
-// template's own text only. Errors are Render's.
+// template's own text only. Errors are Render's, and TooLongError.
 func (t *Template) Tokens(tok *tokenizer.Tokenizer, in Input) ([]int32, error) {
 	text, err := t.render(in)
 	if err != nil {
 		return nil, err
 	}
-	pieces := text.Spans()
-	spans := make([]tokenizer.Span, len(pieces))
-	for i, p := range pieces {
-		spans[i] = tokenizer.Span{Text: p.Text, Plain: p.Client}
+	if in.MaxTokens > 0 && tooLong(tok, text, in.MaxTokens) {
+		return nil, &TooLongError{in.MaxTokens + 1}
 	}
 	bos, _ := tok.BOS()
 	ids := make([]int32, 0, len(text.String())/3+16)
@@ -124,9 +158,29 @@ func (t *Template) Tokens(tok *tokenizer.Tokenizer, in Input) ([]int32, error) {
 		ids = append(ids, bos)
 	}
 	begin := len(ids)
-	ids = tok.EncodeSpans(ids, spans)
+	ids = tok.EncodeSpans(ids, spansOf(text))
 	if begin > 0 && len(ids) > begin && ids[begin] == bos {
 		return ids[begin:], nil
 	}
 	return ids, nil
+}
+
+// tooLong reports whether a text is far longer than so many tokens, by the tokens of
+// its beginning: a cut changes those beside it, not half of them. It leaves what is
+// not much longer to be counted.
+func tooLong(tok *tokenizer.Tokenizer, text jinja.Text, most int) bool {
+	const long, probe = 32, 16 // bytes for each token
+	if len(text.String())/long <= most {
+		return false
+	}
+	return len(tok.EncodeSpans(nil, spansOf(text.Before(probe*most)))) > 2*most
+}
+
+func spansOf(text jinja.Text) []tokenizer.Span {
+	pieces := text.Spans()
+	spans := make([]tokenizer.Span, len(pieces))
+	for i, p := range pieces {
+		spans[i] = tokenizer.Span{Text: p.Text, Plain: p.Client}
+	}
+	return spans
 }

@@ -121,7 +121,12 @@ type golden struct {
 
 func readGolden(t testing.TB) golden {
 	t.Helper()
-	data, err := os.ReadFile("testdata/templates.json")
+	return readGoldenFile(t, "testdata/templates.json")
+}
+
+func readGoldenFile(t testing.TB, name string) golden {
+	t.Helper()
+	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}

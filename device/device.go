@@ -157,6 +157,14 @@ type Pool interface {
 	Load(host []byte, block int32) (Ticket, error)
 }
 
+// Mapped is a pool whose blocks lie in host memory: what is read from a disk goes
+// straight into a block that no step sees yet, and a block that no step writes to
+// is written to a disk without a copy.
+type Mapped interface {
+	// Bytes is a block's memory, valid until the program is closed.
+	Bytes(block int32) []byte
+}
+
 // StepInput is one step's batch as flat arrays. Tokens of one sequence stand
 // together, in ascending position; a sequence has one span.
 type StepInput struct {

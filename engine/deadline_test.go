@@ -11,7 +11,7 @@ import (
 )
 
 // TestTimeIsOver: a request whose time ends in the queue or while it runs gets
-// ErrTimeout, and those beside it go on.
+// an error that says which time it was, and those beside it go on.
 func TestTimeIsOver(t *testing.T) {
 	e := open(t, Config{MaxSequences: 1}, func(l *loaded) {
 		l.backend = echo.Backend{Fault: func(*device.StepInput, int, sampler.Row) bool {
@@ -31,10 +31,10 @@ func TestTimeIsOver(t *testing.T) {
 	running := ask(Request{Time: 20 * time.Millisecond})
 	queued := ask(Request{QueueTime: time.Nanosecond})
 	patient := ask(Request{Time: time.Hour, QueueTime: time.Hour})
-	if _, _, err := result(queued); !errors.Is(err, ErrTimeout) {
+	if _, _, err := result(queued); !errors.Is(err, ErrQueueTime) {
 		t.Errorf("queued: %v", err)
 	}
-	if _, _, err := result(running); !errors.Is(err, ErrTimeout) {
+	if _, _, err := result(running); !errors.Is(err, ErrTime) {
 		t.Errorf("running: %v", err)
 	}
 	if _, finish, err := result(patient); err != nil || finish != FinishLength {

@@ -22,6 +22,7 @@ type Info struct {
 	ContextLength int       // most tokens of prompt and completion together
 	VocabSize     int
 	Device        string // backend name: "cpu" or "ref"
+	BlockTokens   int    // token positions of a KV block
 	Class         string // numerics class, docs/NUMERICS.md
 }
 
@@ -36,9 +37,22 @@ type Request struct {
 	StopIDs   []int32  // token IDs that end a completion, beside the model's own
 	IgnoreEOS bool     // go on past the model's end tokens, to MaxTokens
 
+	// What the text of a completion has beside that of its tokens.
+	Continues bool // the space that some vocabularies put before a text: it goes on the prompt's
+	Specials  bool // the names of control tokens
+	KeepStop  bool // the stop string that ended it, or the text of the token that did
+
+	TokenIDs       bool // report the ID of each made token
 	Logprobs       bool // report the log-probability of each made token
 	PromptLogprobs bool // and of each token of the prompt, none of which then comes from the cache
 	TopLogprobs    int  // beside each, this many of the likeliest tokens: at most sampler.MaxLogprobs
+
+	// Of a session's turn. Journal is told of each token drawn; what was drawn
+	// before the turn was interrupted is in Drawn: it comes out of Next again,
+	// first. Keep has full KV blocks written to the store, and read from there.
+	Journal Journal
+	Drawn   []int32
+	Keep    bool
 
 	// Principal is who pays: principals share the engine fairly, however much
 	// one of them asks for. From the authenticated identity, never from a body.
@@ -75,6 +89,10 @@ type Usage struct {
 type Delta struct {
 	Text   string       // complete UTF-8; may be empty
 	Finish FinishReason // set on the last delta only
+	Tokens int          // of the completion, up to and with this piece
+	// TokenIDs, if asked for, are all that were drawn since the delta before, one
+	// that ended the completion too. Their text may come later.
+	TokenIDs []int32
 	// Logprobs, if asked for, are of the tokens behind Text, in order. Tokens
 	// without text of their own are with the next that has one; a token that
 	// ended the completion is not among them.
@@ -85,6 +103,7 @@ type Delta struct {
 type TokenLogprob struct {
 	Token   int32
 	Logprob float64
+	Rank    int               // its place among all by likelihood, 1 the first; of equals the last
 	Top     []sampler.Logprob // the likeliest, in falling order, as many as asked for
 }
 
@@ -94,8 +113,13 @@ var (
 	ErrBusy = errors.New("engine: the queue is full")
 	// ErrStopped is returned once the engine drains or is closed.
 	ErrStopped = errors.New("engine: shutting down")
-	// ErrTimeout is returned when a request's QueueTime or Time is over.
-	ErrTimeout = errors.New("engine: the request's time is over")
+	// ErrQueueTime is returned when a request's QueueTime is over and it has not begun.
+	ErrQueueTime = errors.New("engine: the request's time in the queue is over")
+	// ErrTime is returned when a request's Time is over.
+	ErrTime = errors.New("engine: the request's time is over")
+	// ErrPrincipals is returned when more principals than the prefix index can
+	// tell apart have sent requests since the start.
+	ErrPrincipals = errors.New("engine: too many principals since the start; start it again, or give them fewer names")
 	// ErrDevice is returned when the backend failed on this request's step.
 	ErrDevice = errors.New("engine: the device failed")
 )
@@ -103,14 +127,19 @@ var (
 // ContextLengthError is returned when a prompt, with the completion that was
 // asked for, does not fit the context.
 type ContextLengthError struct {
-	Prompt    int // tokens of the prompt
-	MaxTokens int // completion tokens that were asked for
-	Limit     int // tokens that the context holds
+	Prompt    int  // tokens of the prompt
+	MaxTokens int  // completion tokens that were asked for
+	Limit     int  // tokens that the context holds
+	AtLeast   bool // the prompt has more than Prompt; nobody counted on
 }
 
 func (e *ContextLengthError) Error() string {
-	return fmt.Sprintf("engine: the context holds %d tokens, but the prompt has %d and the completion asks for %d",
-		e.Limit, e.Prompt, e.MaxTokens)
+	least := ""
+	if e.AtLeast {
+		least = "at least "
+	}
+	return fmt.Sprintf("engine: the context holds %d tokens, but the prompt has %s%d and the completion asks for %d",
+		e.Limit, least, e.Prompt, e.MaxTokens)
 }
 
 // Stats is a snapshot of an engine's counters and gauges.
@@ -129,4 +158,5 @@ type Stats struct {
 	Cancelled        uint64        // requests whose client left
 	LastStepAge      time.Duration // since the loop last made progress; 0 when idle
 	scheduler.Counters
+	TierStats
 }

@@ -237,6 +237,26 @@ func waitIdle(t *testing.T, e *Engine) Stats {
 	return Stats{}
 }
 
+// TestLeavesBeforeSubmit has a request's client leave before the loop knows of the
+// request, and the loop come round in between.
+func TestLeavesBeforeSubmit(t *testing.T) {
+	e := open(t, Config{MaxSequences: 1}, nil)
+	r := Request{Tokens: []int32{1, 2, 3}, MaxTokens: 2, Params: greedy, IgnoreEOS: true}
+	gone := e.prepare(t.Context(), r, 0)
+	gone.Close()
+	generate(t, e, r) // the loop comes round
+	if err := e.loop.submit(gone); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := result(gone); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	generate(t, e, r)
+	if s := waitIdle(t, e); s.Cancelled != 1 {
+		t.Errorf("%d cancelled, want 1", s.Cancelled)
+	}
+}
+
 func TestCancelFreesBlocks(t *testing.T) {
 	var rows atomic.Int64
 	gate := make(chan struct{})

@@ -198,14 +198,18 @@ func (l *loop) deliver(f *flight, out *device.Output) {
 			logprob = l.look(g, it, f.before[i], logits)
 		}
 		if it.Kept {
-			if len(q.Tokens) == g.usage.PromptTokens+1 {
+			if len(q.Tokens) == g.usage.PromptTokens+len(g.req.Drawn)+1 {
 				d.cached += q.Cached
 			}
 			d.made++
+			if len(q.Tokens) == g.usage.PromptTokens+len(g.req.Drawn)+1 {
+				l.keep(g)
+			}
 			g.push(q.Tokens[len(q.Tokens)-1], logprob, q.Reason)
 		}
 		l.settle(g)
 	}
+	l.flushJournals(f.batch)
 	l.count(d)
 }
 
@@ -216,18 +220,22 @@ func (l *loop) settle(g *Generation) {
 		return
 	}
 	if !g.ended {
-		g.end(g.seq.Reason, reasonError(g.seq.Reason))
+		g.end(g.seq.Reason, reasonError(&g.seq))
 	}
+	l.keep(g)
 	l.drop(g)
 }
 
 // reasonError is what a reader is told of a sequence that ended without a token.
-func reasonError(why scheduler.Reason) error {
-	switch why {
+func reasonError(q *scheduler.Sequence) error {
+	switch q.Reason {
 	case scheduler.Failed:
 		return fmt.Errorf("%w: no number among the logits", ErrDevice)
 	case scheduler.Expired:
-		return ErrTimeout
+		if q.DueInQueue() {
+			return ErrQueueTime
+		}
+		return ErrTime
 	}
 	return nil
 }

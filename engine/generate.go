@@ -35,6 +35,9 @@ func (e *Engine) GenerateChoices(ctx context.Context, r Request) ([]*Generation,
 			all[choice].seq.Leader = &all[0].seq
 		}
 	}
+	if all[0].ended { // an interrupted turn that had drawn its last token
+		return all, nil
+	}
 	if err := e.loop.submit(all...); err != nil {
 		for _, g := range all {
 			g.unwatch()
@@ -49,7 +52,7 @@ func (e *Engine) check(r *Request) error {
 	if len(r.Tokens) == 0 {
 		return fmt.Errorf("engine: the prompt is empty")
 	}
-	for _, list := range [...][]int32{r.Tokens, r.StopIDs} {
+	for _, list := range [...][]int32{r.Tokens, r.Drawn, r.StopIDs} {
 		for _, t := range list {
 			if t < 0 || int(t) >= e.info.VocabSize {
 				return fmt.Errorf("engine: token %d is not in the vocabulary of %d", t, e.info.VocabSize)
@@ -61,6 +64,12 @@ func (e *Engine) check(r *Request) error {
 	}
 	if r.N < 0 || r.N > MaxChoices {
 		return fmt.Errorf("engine: %d completions of one prompt; most are %d", r.N, MaxChoices)
+	}
+	if r.Journal != nil && (r.N > 1 || r.Logprobs || r.PromptLogprobs) || r.Journal == nil && len(r.Drawn) > 0 {
+		return fmt.Errorf("engine: a turn is one completion without log-probabilities, and only a turn goes on from tokens drawn before")
+	}
+	if len(r.Tokens)+len(r.Drawn) > e.info.ContextLength || r.MaxTokens > 0 && len(r.Drawn) > r.MaxTokens {
+		return fmt.Errorf("engine: %d tokens were drawn before, and the completion has %d", len(r.Drawn), r.MaxTokens)
 	}
 	if r.TopLogprobs < 0 || r.TopLogprobs > sampler.MaxLogprobs {
 		return fmt.Errorf("engine: the %d likeliest tokens; most are %d", r.TopLogprobs, sampler.MaxLogprobs)
@@ -88,9 +97,13 @@ func (e *Engine) prepare(ctx context.Context, r Request, choice int) *Generation
 		choice:  uint32(choice),
 		arrived: time.Now(),
 		loop:    e.loop,
+		ctx:     ctx,
 		usage:   Usage{PromptTokens: len(r.Tokens)},
 		mail:    mail{more: make(chan struct{}, 1)},
-		text:    textStream{detok: e.tokenizer.NewDetokenizer(false), stops: r.Stop},
+		text:    textStream{detok: e.tokenizer.NewDetokenizer(r.Specials), stops: r.Stop, keep: r.KeepStop},
+	}
+	if r.Continues {
+		g.text.detok.Continue()
 	}
 	g.seq = scheduler.Sequence{
 		Owner:    g,
@@ -107,9 +120,10 @@ func (e *Engine) prepare(ctx context.Context, r Request, choice int) *Generation
 		g.prompt = make([]TokenLogprob, len(r.Tokens))
 		g.prompt[0].Token = r.Tokens[0]
 	}
-	if looksBack(&r.Params) {
-		g.history = sampler.NewHistory(r.Tokens)
-		g.history.Grow(min(most-len(r.Tokens), maxStepTokens))
+	g.history = newHistory(&r, most)
+	g.goOn()
+	if r.Keep {
+		g.req.Keep = e.nameBlocks(g)
 	}
 	g.unwatch = context.AfterFunc(ctx, func() { g.cancel(ctx.Err()) })
 	return g

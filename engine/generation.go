@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/holdfast-run/holdfast/kvcache"
 	"github.com/holdfast-run/holdfast/sampler"
 	"github.com/holdfast-run/holdfast/scheduler"
 )
@@ -16,7 +17,8 @@ type Generation struct {
 	choice  uint32 // which of the request's completions
 	arrived time.Time
 	loop    *loop
-	unwatch func() bool // stops the watch over the request's context
+	ctx     context.Context // the request's
+	unwatch func() bool     // stops the watch over the request's context
 
 	// The loop's, from submit until ended.
 	seq     scheduler.Sequence
@@ -25,11 +27,19 @@ type Generation struct {
 	ended   bool
 	prompt  []TokenLogprob // complete once the first token is drawn
 
+	// Of a turn whose KV goes to the disk and comes from there.
+	diskRoot  kvcache.Hash
+	chain     []kvcache.Hash // of its full blocks, as far as known
+	restoring *restore       // what it waits for before it is queued
+
+	submitted, left bool // under the loop's mutex
+
 	mail mail
 
 	// The reader's.
 	usage Usage // PromptTokens is set before submit
 	text  textStream
+	ids   []int32 // drawn, if asked for, and not in a Delta yet
 }
 
 // row says how to pick the sequence's next token.
@@ -43,6 +53,9 @@ func (g *Generation) push(token int32, logprob *TokenLogprob, why scheduler.Reas
 	g.ended = why != scheduler.None
 	if g.history != nil {
 		g.history.Append(token)
+	}
+	if g.req.Journal != nil {
+		g.req.Journal.Append(token)
 	}
 	g.mail.put(token, logprob, why, g.seq.Cached)
 }
@@ -84,24 +97,40 @@ func (g *Generation) Next() (Delta, error) {
 			return Delta{}, io.EOF
 		}
 		l := g.mail.take()
-		g.usage.CachedTokens = l.cached
+		g.usage.CachedTokens = min(l.cached, g.usage.PromptTokens)
 		switch {
 		case l.ok:
 			g.usage.CompletionTokens++
+			if g.req.TokenIDs {
+				g.ids = append(g.ids, l.token)
+			}
 			last := l.reason == scheduler.Stopped // an end token has no text
 			if d := g.text.add(l.token, l.logprob, last); d.Text != "" || d.Finish != "" {
 				if g.text.finished {
 					g.Close()
 				}
-				return d, nil
+				return g.show(d)
 			}
 		case l.err != nil:
 			g.text.finished = true
 			return Delta{}, l.err
 		case l.reason == scheduler.Length:
-			return g.text.flush(FinishLength), nil
+			return g.show(g.text.flush(FinishLength))
 		default:
 			<-g.mail.more
 		}
 	}
+}
+
+// show completes a delta, and waits until it may be seen.
+func (g *Generation) show(d Delta) (Delta, error) {
+	d.TokenIDs, g.ids = g.ids, nil
+	d.Tokens = g.usage.CompletionTokens
+	if j := g.req.Journal; j != nil {
+		if err := j.Await(g.ctx, d.Tokens); err != nil {
+			g.text.finished = true
+			return Delta{}, err
+		}
+	}
+	return d, nil
 }

@@ -33,5 +33,15 @@ func (l *loop) logprob(g *Generation, row []float32, token int32) TokenLogprob {
 	if err != nil {
 		return TokenLogprob{Token: token}
 	}
-	return TokenLogprob{Token: token, Logprob: p, Top: append([]sampler.Logprob(nil), top...)}
+	return TokenLogprob{Token: token, Logprob: p, Rank: rank(row, token), Top: append([]sampler.Logprob(nil), top...)}
+}
+
+// rank counts the tokens that are at least as likely as this one.
+func rank(row []float32, token int32) (n int) {
+	for own, i := row[token], 0; i < len(row); i++ {
+		if row[i] >= own {
+			n++
+		}
+	}
+	return n
 }

@@ -71,7 +71,13 @@ func forced(t *testing.T, tokens []int32, top int) []TokenLogprob {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, TokenLogprob{tokens[i+1], p, append([]sampler.Logprob(nil), likeliest...)})
+		rank := 0
+		for _, logit := range row {
+			if logit >= row[tokens[i+1]] {
+				rank++
+			}
+		}
+		out = append(out, TokenLogprob{Token: tokens[i+1], Logprob: p, Rank: rank, Top: append([]sampler.Logprob(nil), likeliest...)})
 	}
 	return out
 }

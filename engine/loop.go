@@ -2,9 +2,12 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/zeebo/blake3"
 
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/internal/slab"
@@ -18,6 +21,8 @@ const (
 	stepTime = 50 * time.Millisecond
 	// mostPreemptions is how often one sequence gives way before others do.
 	mostPreemptions = 3
+	// flushTime is how long the loop's end may wait for blocks to be written.
+	flushTime = 10 * time.Second
 )
 
 // loop is the step loop: the one goroutine that owns the scheduler, the block
@@ -27,13 +32,13 @@ type loop struct {
 	prog  device.Program
 	opts  device.Options
 	pool  *kvcache.Pool
-	root  kvcache.Root // of all sequences, until tenants have their own
 	sched *scheduler.Scheduler
 	itl   time.Duration // target between two tokens of one sequence
 	host  []byte        // blocks of preempted sequences
 	slab  *slab.Slab    // behind host
 	live  []*Generation // accepted and not ended; each knows its place
 	purse purse
+	tier  *tier // nil without a store
 
 	flights [2]flight
 	landed  time.Time // when the last step did
@@ -50,6 +55,7 @@ type loop struct {
 	mu       sync.Mutex
 	inbox    []*Generation // waiting for the loop to take them
 	gone     []*Generation // cancelled, for the loop to end
+	calls    []func()      // to be done by the loop
 	queued   int           // accepted generations that do not run yet
 	limit    int           // most of them
 	draining bool
@@ -61,9 +67,8 @@ type loop struct {
 // the loop's until close.
 func newLoop(prog device.Program, o device.Options, cfg Config) (*loop, error) {
 	pool := newPool(o)
-	root, _ := pool.Root(kvcache.Hash{}) // the first always has room
 	l := &loop{
-		prog: prog, opts: o, pool: pool, root: root, itl: cfg.ITL, purse: newPurse(),
+		prog: prog, opts: o, pool: pool, itl: cfg.ITL, purse: newPurse(),
 		sched: scheduler.New(pool, scheduler.Limits{Rows: o.MaxRows, HostBlocks: cfg.HostBlocks, Preemptions: mostPreemptions}),
 		epoch: time.Now(),
 		wake:  make(chan struct{}, 1),
@@ -95,10 +100,14 @@ func newPool(o device.Options) *kvcache.Pool {
 
 // close frees what newLoop took, after run has returned.
 func (l *loop) close() error {
-	if l.slab == nil {
-		return nil
+	var err error
+	if l.tier != nil {
+		err = l.tier.close()
 	}
-	return l.slab.Close()
+	if l.slab != nil {
+		err = errors.Join(err, l.slab.Close())
+	}
+	return err
 }
 
 // now is the scheduler's clock: it stands still with the machine, and is never 0.
@@ -123,6 +132,11 @@ func (l *loop) submit(all ...*Generation) error {
 	}
 	l.queued += len(all)
 	l.inbox = append(l.inbox, all...)
+	for _, g := range all {
+		if g.submitted = true; g.left {
+			l.gone = append(l.gone, g)
+		}
+	}
 	l.notify()
 	return nil
 }
@@ -139,8 +153,10 @@ func (l *loop) run() {
 				l.land(under)
 			}
 			l.endAll(ErrStopped)
+			l.flushTier(flushTime)
 			return
 		}
+		l.tend()
 		batch := l.sched.Schedule(l.budget())
 		for _, q := range batch.Ended {
 			l.settle(owner(q))
@@ -193,19 +209,22 @@ func (l *loop) receive() (quit bool) {
 		if g.ended {
 			continue
 		}
-		l.sched.Cancel(&g.seq)
-		g.end(scheduler.Cancelled, context.Canceled)
-		l.drop(g)
+		l.cancel(g, context.Canceled)
 		l.seen.Cancelled++
 	}
 	clear(l.gone)
 	l.gone = l.gone[:0]
+	for _, call := range l.calls {
+		call()
+	}
+	clear(l.calls)
+	l.calls = l.calls[:0]
 	return l.quit || (l.draining && len(l.live) == 0)
 }
 
 // accept hands a generation's sequence to the scheduler.
 func (l *loop) accept(g *Generation) {
-	g.seq.Root, g.seq.Principal = l.root, l.purse.take(g.req.Principal, g.req.Weight)
+	g.seq.Principal = l.purse.take(g.req.Principal, g.req.Weight)
 	g.seq.Arrived = int64(g.arrived.Sub(l.epoch))
 	if t := g.req.QueueTime; t > 0 {
 		g.seq.QueueBy = g.seq.Arrived + int64(t)
@@ -215,9 +234,14 @@ func (l *loop) accept(g *Generation) {
 	}
 	g.place = len(l.live)
 	l.live = append(l.live, g)
-	if err := l.sched.Add(&g.seq); err != nil {
-		g.end(scheduler.Failed, err)
+	var ok bool
+	if g.seq.Root, ok = l.rootOf(g.req.Principal); !ok {
+		g.end(scheduler.Failed, ErrPrincipals)
 		l.drop(g)
+		return
+	}
+	if !l.restoreFor(g) {
+		l.add(g)
 	}
 }
 
@@ -233,17 +257,33 @@ func (l *loop) drop(g *Generation) {
 func (l *loop) endAll(err error) {
 	for len(l.live) > 0 {
 		g := l.live[len(l.live)-1]
-		l.sched.Cancel(&g.seq)
-		g.end(scheduler.Cancelled, err)
-		l.drop(g)
+		l.cancel(g, err)
 	}
 }
 
+// rootOf returns a principal's root of the prefix index: what one has computed
+// another does not find.
+func (l *loop) rootOf(principal string) (kvcache.Root, bool) {
+	return l.pool.Root(blake3.Sum256([]byte(principal)))
+}
+
+// cancel ends a generation that has not ended.
+func (l *loop) cancel(g *Generation, err error) {
+	if g.restoring == nil { // else the scheduler does not know it yet
+		l.sched.Cancel(&g.seq)
+	}
+	g.end(scheduler.Cancelled, err)
+	l.keep(g)
+	l.drop(g)
+}
+
 // leave tells the loop that nobody wants a generation any more. It may be
-// called before submit.
+// called before submit, which then tells the loop: it knows nothing of g until then.
 func (l *loop) leave(g *Generation) {
 	l.mu.Lock()
-	l.gone = append(l.gone, g)
+	if g.left = true; g.submitted {
+		l.gone = append(l.gone, g)
+	}
 	l.mu.Unlock()
 	l.notify()
 }

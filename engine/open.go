@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/holdfast-run/holdfast/device/cpu"
 	"github.com/holdfast-run/holdfast/device/ref"
 	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/vfs"
 	"github.com/holdfast-run/holdfast/model"
 	"github.com/holdfast-run/holdfast/tokenizer"
 	"github.com/holdfast-run/holdfast/weights"
@@ -49,6 +51,13 @@ type Config struct {
 	// Store is the folder of what outlives the process: today the cache of
 	// model digests. Empty means that nothing is kept.
 	Store string
+	// StoreBytes bounds the KV blocks in Store; 0 keeps none.
+	StoreBytes int64
+	// Restore says how blocks in Store are used. The default is RestoreAuto.
+	Restore RestoreMode
+	// Log, if set, is told of blocks that could not be read or written.
+	Log *slog.Logger
+	fs  vfs.FS // of blocks in Store; tests set another
 	// Planned, if set, is given the memory plan before anything is loaded.
 	Planned func(Plan)
 	// Progress, if set, is told of start-up phases: done of total bytes.
@@ -117,6 +126,7 @@ func load(cfg Config) (*loaded, error) {
 		Created:       stat.ModTime(),
 		ContextLength: l.opts.ContextLength,
 		VocabSize:     g.Vocab,
+		BlockTokens:   device.BlockTokens,
 		Device:        be.Name(),
 	}
 	return l, nil
@@ -184,6 +194,9 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 	if e.loop, err = newLoop(prog, l.opts, cfg); err != nil {
 		return errors.Join(err, prog.Close())
 	}
+	if err := e.loop.openTier(cfg); err != nil {
+		return errors.Join(err, e.loop.close(), prog.Close())
+	}
 	e.wedged = make(chan struct{})
 	go e.loop.run()
 	go e.loop.watch(wedgedAfter, e.wedged)
@@ -218,12 +231,17 @@ func (e *Engine) Tokenizer() *tokenizer.Tokenizer { return e.tokenizer }
 var ErrNoTemplate = errors.New("engine: the model has no chat template; use completions")
 
 // EncodeChat renders a conversation with the model's template and returns its
-// tokens.
+// tokens. With in.MaxTokens set, a prompt that is far longer ends in a
+// ContextLengthError before all of it is tokenised.
 func (e *Engine) EncodeChat(in chat.Input) ([]int32, error) {
 	if e.template == nil {
 		return nil, ErrNoTemplate
 	}
-	return e.template.Tokens(e.tokenizer, in)
+	ids, err := e.template.Tokens(e.tokenizer, in)
+	if long := new(chat.TooLongError); errors.As(err, &long) {
+		return nil, &ContextLengthError{Prompt: long.Least, Limit: e.info.ContextLength, AtLeast: true}
+	}
+	return ids, err
 }
 
 // Ready returns nil while the step loop makes progress, else what is wrong.

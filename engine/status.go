@@ -33,6 +33,10 @@ func (l *loop) publish() {
 	l.seen.QueuedTokens = l.sched.QueuedTokens()
 	l.seen.BlocksUsed, l.seen.BlocksCached = l.pool.Total()-l.pool.Free(), l.pool.Cached()
 	l.seen.Evictions, l.seen.Counters = l.pool.Evicted(), l.sched.Counters()
+	if l.tier != nil {
+		l.seen.TierStats = l.tier.counts
+		l.seen.Waiting += l.tier.restoring
+	}
 	l.queued = l.seen.Waiting + len(l.inbox)
 }
 

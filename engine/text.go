@@ -11,6 +11,7 @@ import (
 type textStream struct {
 	detok    *tokenizer.Detokenizer
 	stops    []string
+	keep     bool   // show what ended the completion, too
 	held     []byte // text not yet shown
 	finished bool
 
@@ -24,9 +25,10 @@ type behind struct {
 }
 
 // add takes one token, with its log-probability if that was asked for. end says
-// that it is the token that ended the sequence, which has no text of its own.
+// that it is the token that ended the sequence, which has no text of its own
+// unless that is to be kept.
 func (t *textStream) add(token int32, logprob *TokenLogprob, end bool) Delta {
-	if end {
+	if end && !t.keep {
 		return t.flush(FinishStop)
 	}
 	if logprob != nil {
@@ -35,6 +37,9 @@ func (t *textStream) add(token int32, logprob *TokenLogprob, end bool) Delta {
 	t.held = t.detok.Append(t.held, token)
 	if at := t.stopAt(); at >= 0 {
 		return t.stop(at)
+	}
+	if end {
+		return t.flush(FinishStop)
 	}
 	return t.show(len(t.held) - t.undecided())
 }
@@ -51,7 +56,8 @@ func (t *textStream) flush(why FinishReason) Delta {
 	return d
 }
 
-// stop ends the stream before the stop string at held[at].
+// stop ends the stream at held[at], where a stop string begins, or ends if it is
+// to be kept.
 func (t *textStream) stop(at int) Delta {
 	d := t.show(at)
 	t.finished, d.Finish = true, FinishStop
@@ -78,13 +84,18 @@ func (t *textStream) shown(n int) (out []TokenLogprob) {
 	return out
 }
 
-// stopAt returns where the first stop string begins in held, or -1.
+// stopAt returns where the text ends for a stop string in held: before the one
+// that begins first, or behind it if it is to be kept, the shortest where several
+// begin; -1 for none.
 func (t *textStream) stopAt() int {
-	first := -1
+	first, size := -1, 0
 	for _, s := range t.stops {
-		if i := strings.Index(string(t.held), s); i >= 0 && (first < 0 || i < first) {
-			first = i
+		if i := strings.Index(string(t.held), s); i >= 0 && (first < 0 || i < first || i == first && len(s) < size) {
+			first, size = i, len(s)
 		}
+	}
+	if first >= 0 && t.keep {
+		return first + size
 	}
 	return first
 }

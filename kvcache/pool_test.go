@@ -39,7 +39,7 @@ func (s *modelSeq) key(n int) string { return fmt.Sprint(s.root, s.symbols[:n]) 
 
 // TestPoolModel runs random sequences that match, grow, seal and end.
 func TestPoolModel(t *testing.T) {
-	hits, evictions, changes := 0, 0, 0
+	hits, evictions, changes, forgotten := 0, 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		total := rapid.IntRange(0, 12).Draw(t, "blocks")
 		m := &model{pool: NewPool(total), total: total, contents: map[int32]string{}}
@@ -120,6 +120,23 @@ func TestPoolModel(t *testing.T) {
 				}
 				m.seqs = slices.DeleteFunc(m.seqs, func(o *modelSeq) bool { return o == s })
 			},
+			"forget": func(t *rapid.T) {
+				root, _ := m.pool.Root(Hash{byte(rapid.IntRange(0, 1).Draw(t, "root"))})
+				s := &modelSeq{root: root, symbols: rapid.SliceOfN(rapid.Int32Range(0, 1), 0, 5).Draw(t, "prompt")}
+				cached := m.pool.Cached()
+				n := m.pool.Forget(root, s.tokens())
+				if m.pool.Cached() != cached-n {
+					t.Fatalf("forgot %d blocks, of %d cached ones %d are left", n, cached, m.pool.Cached())
+				}
+				found := m.pool.Match(nil, root, s.tokens())
+				if last := len(found) - 1; last >= 0 && m.pool.blocks[found[last]].refs == 1 && m.pool.blocks[found[last]].kin == 0 {
+					t.Fatalf("block %d, which nobody held and nothing continued, was not forgotten", found[last])
+				}
+				for _, b := range slices.Backward(found) {
+					m.pool.Release(b)
+				}
+				forgotten += n
+			},
 			"": func(t *rapid.T) {
 				if m.pool.Free() != m.total-m.held() || m.pool.Total() != m.total {
 					t.Fatalf("free %d of %d, model holds %d", m.pool.Free(), m.pool.Total(), m.held())
@@ -130,8 +147,8 @@ func TestPoolModel(t *testing.T) {
 			},
 		})
 	})
-	if hits == 0 || evictions == 0 || changes == 0 {
-		t.Errorf("%d hits, %d evictions, %d changes to an equal block: the test does not reach them", hits, evictions, changes)
+	if hits == 0 || evictions == 0 || changes == 0 || forgotten == 0 {
+		t.Errorf("%d hits, %d evictions, %d changes to an equal block, %d forgotten: the test does not reach them", hits, evictions, changes, forgotten)
 	}
 }
 

@@ -1,6 +1,9 @@
 package kvcache
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Root is an identity under which blocks are indexed: first blocks of different
 // roots never match. It stands for the parent of a sequence's first block.
@@ -85,4 +88,31 @@ func (p *Pool) Seal(r Root, blocks []int32, i int, tokens []int32) (changed bool
 		p.blocks[parent].kin++
 	}
 	return false
+}
+
+// Forget gives up the blocks that hold a prefix of tokens, from the last one on,
+// as far as nobody holds them and no other block continues them. It returns how
+// many it gave up.
+func (p *Pool) Forget(r Root, tokens []int32) (n int) {
+	parent := firstParent(r)
+	hash := p.index.hashOfParent(parent)
+	var blocks []int32
+	for at := 0; at+BlockTokens <= len(tokens); at += BlockTokens {
+		ids := tokens[at : at+BlockTokens]
+		hash = hashOf(hash, ids)
+		if parent = p.index.find(parent, ids, hash); parent == none {
+			break
+		}
+		blocks = append(blocks, parent)
+	}
+	for _, b := range slices.Backward(blocks) {
+		if p.blocks[b].refs > 0 || p.blocks[b].kin > 0 {
+			break
+		}
+		p.unlink(b)
+		p.forget(b)
+		p.putBack(b)
+		n++
+	}
+	return n
 }

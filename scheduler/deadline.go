@@ -10,10 +10,16 @@ type due struct {
 
 // deadline is when q is to end if nothing happens; 0 for never.
 func (q *Sequence) deadline() int64 {
-	if q.QueueBy != 0 && !q.admitted && (q.FinishBy == 0 || q.QueueBy < q.FinishBy) {
+	if q.DueInQueue() {
 		return q.QueueBy
 	}
 	return q.FinishBy
+}
+
+// DueInQueue reports whether QueueBy is the deadline that holds for q, and not
+// FinishBy. Of one that ended as Expired it tells which of them passed.
+func (q *Sequence) DueInQueue() bool {
+	return q.QueueBy != 0 && !q.admitted && (q.FinishBy == 0 || q.QueueBy < q.FinishBy)
 }
 
 // set puts q where its present deadline belongs.

@@ -220,6 +220,18 @@ func (s *Scheduler) Cancel(q *Sequence) { s.finish(q, Cancelled) }
 // Learn takes note of how long the device took for a batch.
 func (s *Scheduler) Learn(b *Batch, took time.Duration) { s.cost.learn(b.load, took) }
 
+// Predict returns how long the device would take for positions [start, start+n) of
+// a prompt, in steps of at most so many tokens.
+func (s *Scheduler) Predict(start, n, step int) time.Duration {
+	ns := 0.0
+	for end := start + n; start < end; start += step {
+		var l load
+		l.add(start, min(step, end-start), 0)
+		ns += s.cost.predict(l)
+	}
+	return time.Duration(ns)
+}
+
 // wait makes q Waiting, with nothing to hold it yet.
 func (s *Scheduler) wait(q *Sequence) {
 	q.State, q.place, q.queued = Waiting, parked, len(q.Tokens)

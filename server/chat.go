@@ -30,24 +30,34 @@ func readChat(body []byte) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	return chatJob(req), nil
+}
+
+func chatJob(req *api.ChatRequest) *job {
 	size := 0
 	for _, m := range req.Messages {
 		size += len(*m.Content)
 	}
 	return &job{
 		Options:  &req.Options,
+		chat:     req,
 		size:     int64(size/bytesPerToken + 1),
 		limit:    req.TokenLimit(),
 		logprobs: req.Logprobs,
+		goesOn:   req.ContinueFinalMessage,
 		top:      int(or(req.TopLogprobs, 0)),
 		prompts: func(c *completion) ([]prompt, error) {
+			if c.turn != nil {
+				return c.encodeChat(req)
+			}
 			in := chatInput(req.Messages, c.start)
-			in.AddGenerationPrompt = or(req.AddGenerationPrompt, true)
+			in.AddGenerationPrompt, in.ContinueFinal = or(req.AddGenerationPrompt, true), req.ContinueFinalMessage
 			in.Vars = req.ChatTemplateKwargs
+			in.MaxTokens = c.info.ContextLength
 			tokens, err := c.s.worker.EncodeChat(in)
 			return []prompt{{tokens: tokens}}, err
 		},
-	}, nil
+	}
 }
 
 func chatInput(messages api.Messages, now time.Time) chat.Input {
@@ -70,8 +80,10 @@ func wholeChat(c *completion, choices []choice) any {
 			Message:      api.AssistantMessage{Role: api.RoleAssistant, Content: string(one.text)},
 			Logprobs:     c.chatLogprobs(one.tokens),
 			FinishReason: string(one.finish),
+			TokenIDs:     one.ids,
 		}
 	}
+	whole := &c.generations[0]
 	return api.ChatCompletion{
 		ID:                c.id,
 		Object:            api.ObjectChatCompletion,
@@ -80,5 +92,8 @@ func wholeChat(c *completion, choices []choice) any {
 		SystemFingerprint: c.info.Class,
 		Choices:           all,
 		Usage:             usageOf(c.usage()),
+		PromptTokenIDs:    c.promptIDs(whole),
+		PromptLogprobs:    c.promptRanks(whole),
+		Session:           c.sessionState(),
 	}
 }

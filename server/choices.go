@@ -20,6 +20,7 @@ type generation struct {
 	prompt *prompt
 	leader int       // the first generation of the same prompt
 	last   time.Time // when its latest piece came
+	told   bool      // the prompt's IDs are on their way, if asked for
 
 	// Kept only if log-probabilities are asked for.
 	chars  int    // of its text so far
@@ -38,6 +39,7 @@ type piece struct {
 type choice struct {
 	text   []byte
 	tokens []placed
+	ids    []int32 // of its tokens, if asked for
 	finish engine.FinishReason
 }
 
@@ -104,6 +106,11 @@ func (c *completion) next() (piece, error) {
 		c.finish = p.Finish
 		c.open--
 	}
+	if c.turn != nil {
+		if err := c.turn.take(c, &p); err != nil {
+			return p, err
+		}
+	}
 	c.shape(g, &p, begins)
 	return p, nil
 }
@@ -124,7 +131,7 @@ func (c *completion) dequeue(i int) {
 // before it, nothing after the prompt, the tokens with their places.
 func (c *completion) shape(g *generation, p *piece, begins bool) {
 	if c.job.nothing {
-		p.Text, p.Logprobs = "", nil
+		p.Text, p.Logprobs, p.TokenIDs = "", nil, nil
 		if p.Finish != "" {
 			p.Finish = engine.FinishLength
 		}

@@ -37,12 +37,16 @@ type kind struct {
 // A job is what a request of any kind asks for.
 type job struct {
 	*api.Options
-	limit    int   // most tokens of each completion; 0 for none
-	logprobs bool  // of each token,
-	top      int   // and of so many of the likeliest in its place
-	echo     bool  // each completion begins with its prompt,
-	nothing  bool  // and has nothing else
-	size     int64 // tokens of all prompts, as far as can be told before tokenising
+	limit    int              // most tokens of each completion; 0 for none
+	logprobs bool             // of each token,
+	top      int              // and of so many of the likeliest in its place
+	echo     bool             // each completion begins with its prompt,
+	nothing  bool             // and has nothing else
+	goesOn   bool             // each completion goes on the prompt's text
+	size     int64            // tokens of all prompts, as far as can be told before tokenising
+	chat     *api.ChatRequest // what was asked: one of both is there
+	text     *api.CompletionRequest
+	fresh    api.Messages // of a session's chat, those that it does not have
 	// prompts turns each prompt into tokens.
 	prompts func(c *completion) ([]prompt, error)
 }
@@ -59,7 +63,8 @@ type completion struct {
 	first     time.Time // when the first piece came
 	info      engine.Info
 	created   int64
-	job       *job // what it asks for
+	job       *job  // what it asks for
+	turn      *turn // what it has of a session; nil without
 
 	ctx         context.Context
 	cancel      context.CancelCauseFunc
@@ -78,10 +83,12 @@ type completion struct {
 
 // completions returns what serves completions of a kind.
 func (s *Server) completions(k *kind) fasthttp.RequestHandler {
-	return func(ctx *fasthttp.RequestCtx) { s.complete(ctx, k) }
+	return func(ctx *fasthttp.RequestCtx) { s.complete(ctx, k, (*completion).begin) }
 }
 
-func (s *Server) complete(ctx *fasthttp.RequestCtx, k *kind) {
+// complete answers with the completion that begin begins, of kind k unless begin
+// finds it to be of the other.
+func (s *Server) complete(ctx *fasthttp.RequestCtx, k *kind, begin func(*completion, *fasthttp.RequestCtx) (piece, error)) {
 	if !s.gate.enter() {
 		ctx.SetConnectionClose()
 		s.fail(ctx, errStopping)
@@ -104,7 +111,7 @@ func (s *Server) complete(ctx *fasthttp.RequestCtx, k *kind) {
 			c.close()
 		}
 	}()
-	first, err := c.begin(ctx)
+	first, err := begin(c, ctx)
 	if err == nil && !c.job.Stream {
 		err = c.answer(ctx, first)
 	}
@@ -146,8 +153,17 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 	}
 	c.queued = j.size
 
-	c.ctx, c.cancel = context.WithCancelCause(c.s.base)
-	c.watch = startWatch(ctx.Conn(), func() { c.cancel(errClientLeft) })
+	c.ctx, c.cancel, c.watch = c.s.attend(ctx)
+	if err := c.join(ctx); err != nil {
+		return none, err
+	}
+	if c.turn != nil {
+		if was, err := c.turn.again(); err != nil {
+			return none, err
+		} else if was != nil {
+			return c.oldTurn(ctx, was)
+		}
+	}
 	var params sampler.Params
 	var prompts []prompt
 	err = c.s.queue.tokenising(c.ctx, func() (err error) {
@@ -157,9 +173,16 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 		return err
 	})
 	if err != nil {
-		return none, err
+		return none, c.tooLong(err, 0, 1)
 	}
 	c.requeue(prompts)
+	if c.turn != nil {
+		params.Seed = seedOf(j.Options)
+		if err := c.beginTurn(&prompts[0], &params); err != nil {
+			return none, c.tooLong(err, 0, 1)
+		}
+		c.turn.tell(ctx)
+	}
 	c.generations = make([]generation, 0, len(prompts)*j.Choices())
 	for i := range prompts {
 		if err := c.generate(params, &prompts[i]); err != nil {
@@ -172,34 +195,28 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 	return c.next()
 }
 
+// attend returns a context that ends when the client leaves, until the watch is
+// stopped.
+func (s *Server) attend(http *fasthttp.RequestCtx) (context.Context, context.CancelCauseFunc, *watch) {
+	ctx, cancel := context.WithCancelCause(s.base)
+	return ctx, cancel, startWatch(http.Conn(), func() { cancel(errClientLeft) })
+}
+
+// seedOf returns the seed that a request gives, or one at random.
+func seedOf(o *api.Options) uint64 {
+	if o.Seed == nil {
+		return rand.Uint64()
+	}
+	return uint64(*o.Seed)
+}
+
 // generate starts the generations of one prompt. Without a seed they get one at
 // random.
 func (c *completion) generate(params sampler.Params, p *prompt) error {
-	j := c.job
-	if j.Seed == nil {
-		params.Seed = rand.Uint64()
-	}
-	r := engine.Request{
-		ID:        c.request,
-		Tokens:    p.tokens,
-		MaxTokens: j.limit,
-		N:         j.Choices(),
-		Params:    params,
-		Stop:      j.Stop,
-		StopIDs:   j.StopTokenIDs,
-		// A token that ends a completion has no log-probability in it; who asks
-		// for one token behind the prompt, to drop it, counts on one.
-		IgnoreEOS:      j.IgnoreEOS || j.echo && j.logprobs && j.limit <= 1,
-		Logprobs:       j.logprobs,
-		PromptLogprobs: j.logprobs && j.echo,
-		TopLogprobs:    j.top,
-		Principal:      c.principal,
-		Priority:       -int(or(j.Priority, 0)),
-		QueueTime:      c.s.cfg.MaxQueueTime,
-		Time:           c.s.cfg.MaxTime,
-	}
-	if j.nothing {
-		r.MaxTokens = 1 // 0 would be no limit
+	params.Seed = seedOf(c.job.Options)
+	r := c.asked(params, p)
+	if c.turn != nil {
+		c.turn.journal(&r)
 	}
 	streams, err := c.s.worker.Generate(c.ctx, r)
 	if err != nil {
@@ -211,6 +228,38 @@ func (c *completion) generate(params sampler.Params, p *prompt) error {
 		c.open++
 	}
 	return nil
+}
+
+// asked returns what the worker is asked for.
+func (c *completion) asked(params sampler.Params, p *prompt) engine.Request {
+	j := c.job
+	r := engine.Request{
+		ID:        c.request,
+		Tokens:    p.tokens,
+		MaxTokens: j.limit,
+		N:         j.Choices(),
+		Params:    params,
+		Stop:      j.Stop,
+		StopIDs:   j.StopTokenIDs,
+		// A token that ends a completion has no log-probability in it; who asks
+		// for one token behind the prompt, to drop it, counts on one.
+		IgnoreEOS:      j.IgnoreEOS || j.echo && j.logprobs && j.limit <= 1,
+		Continues:      j.goesOn,
+		Specials:       !or(j.SkipSpecialTokens, true),
+		KeepStop:       j.IncludeStop,
+		TokenIDs:       j.ReturnTokenIDs,
+		Logprobs:       j.logprobs,
+		PromptLogprobs: j.logprobs && j.echo || j.PromptLogprobs != nil,
+		TopLogprobs:    max(j.top, int(or(j.PromptLogprobs, 0))),
+		Principal:      c.principal,
+		Priority:       -int(or(j.Priority, 0)),
+		QueueTime:      c.s.cfg.MaxQueueTime,
+		Time:           c.s.cfg.MaxTime,
+	}
+	if j.nothing {
+		r.MaxTokens = 1 // 0 would be no limit
+	}
+	return r
 }
 
 // requeue counts the tokens that there are instead of those that were expected.
@@ -229,9 +278,13 @@ func (c *completion) tooLong(err error, i, of int) error {
 	if !errors.As(err, &length) {
 		return err
 	}
+	least := ""
+	if length.AtLeast {
+		least = "at least "
+	}
 	return api.BadRequest(api.CodeContextLength, element(c.kind.input, i, of),
-		"This model's context holds %d tokens, but %s %d and the completion asks for %d. Shorten the %s or the completion.",
-		length.Limit, c.kind.inputHas, length.Prompt, max(length.MaxTokens, 1), c.kind.input)
+		"This model's context holds %d tokens, but %s %s%d and the completion asks for %d. Shorten the %s or the completion.",
+		length.Limit, c.kind.inputHas, least, length.Prompt, max(c.job.limit, 1), c.kind.input)
 }
 
 // element names element i of a parameter of which there are several.
@@ -265,7 +318,11 @@ func (c *completion) answer(ctx *fasthttp.RequestCtx, p piece) error {
 		to := &choices[p.index]
 		to.text = append(to.text, p.Text...)
 		to.tokens = append(to.tokens, p.tokens...)
+		to.ids = append(to.ids, p.TokenIDs...)
 		to.finish = p.Finish
+		if to.ids == nil && c.job.ReturnTokenIDs {
+			to.ids = []int32{} // asked for, so not absent
+		}
 		if c.open == 0 {
 			break
 		}
@@ -295,12 +352,6 @@ func (c *completion) reason(err error) error {
 	if c.ctx != nil && c.ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, io.EOF)) {
 		return context.Cause(c.ctx)
 	}
-	if errors.Is(err, engine.ErrTimeout) {
-		if most := c.s.cfg.MaxTime; c.first.IsZero() && (most == 0 || time.Since(c.start) < most) {
-			return errQueueTime
-		}
-		return errTime
-	}
 	return err
 }
 
@@ -321,6 +372,9 @@ func (c *completion) close() {
 		c.cancel(nil)
 	}
 	c.readers.Wait()
+	if c.turn != nil {
+		c.turn.close()
+	}
 	c.s.queue.leave(c.queued)
 	c.s.gate.leave()
 	c.s.logCompletion(c, c.usage())

@@ -5,12 +5,22 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/holdfast-run/holdfast/session"
 )
 
 // Config configures a Server. The zero value of every field but Worker means
 // its default.
 type Config struct {
 	Worker Worker
+
+	// Sessions are the durable sessions; the Worker is a SessionWorker then. The
+	// default is none: requests about sessions are answered 501.
+	Sessions *session.Manager
+
+	// Durability is that of sessions whose clients do not say. The default is
+	// session.LevelTurn.
+	Durability session.Durability
 
 	// Version is what GET /version says.
 	Version string
@@ -62,9 +72,22 @@ type Config struct {
 	CloseGrace time.Duration
 }
 
+// CheckFiles reads the files that the configuration names, which New does again,
+// and returns what is wrong with them: before a model is loaded, say.
+func (c *Config) CheckFiles() error {
+	s := Server{cfg: *c, log: slog.New(slog.DiscardHandler)}
+	return s.readFiles()
+}
+
 func (c *Config) setDefaults() error {
 	if c.Worker == nil {
 		return errors.New("server: Config.Worker is nil")
+	}
+	if _, ok := c.Worker.(SessionWorker); c.Sessions != nil && !ok {
+		return errors.New("server: Config.Sessions wants a SessionWorker")
+	}
+	if c.Durability == 0 {
+		c.Durability = session.LevelTurn
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -12,7 +12,7 @@ import (
 
 // TestDeadlines has the worker's time be over in each phase.
 func TestDeadlines(t *testing.T) {
-	over := fmt.Errorf("wrapped: %w", engine.ErrTimeout)
+	queue, over := fmt.Errorf("wrapped: %w", engine.ErrQueueTime), fmt.Errorf("wrapped: %w", engine.ErrTime)
 	for _, c := range []struct {
 		name    string
 		worker  fakeWorker
@@ -20,8 +20,8 @@ func TestDeadlines(t *testing.T) {
 		status  int
 		code    string
 	}{
-		{"in the queue", fakeWorker{endErr: over}, 0, 503, api.CodeOverloaded},
-		{"in the queue, with much time", fakeWorker{endErr: over}, time.Hour, 503, api.CodeOverloaded},
+		{"in the queue", fakeWorker{endErr: queue}, 0, 503, api.CodeOverloaded},
+		{"in the queue, with much time", fakeWorker{endErr: queue}, time.Hour, 503, api.CodeOverloaded},
 		{"before the first token", fakeWorker{endErr: over}, 1, 504, api.CodeDeadline},
 		{"after it", fakeWorker{pieces: hello[:2], endErr: over}, time.Hour, 504, api.CodeDeadline},
 	} {

@@ -24,8 +24,6 @@ import (
 var (
 	errClientLeft = errors.New("server: the client left")
 	errStopping   = errors.New("server: shutting down")
-	errQueueTime  = errors.New("server: the request waited too long")
-	errTime       = errors.New("server: the request took too long")
 )
 
 // errQueueFull turns a request away before anything is done for it.
@@ -56,13 +54,15 @@ func toAPI(err error, id string) *api.Error {
 		return api.BadRequest(api.CodeInvalidPrompt, "messages", "The model's chat template refuses these messages: %v.", err)
 	case errors.Is(err, engine.ErrNoTemplate):
 		return api.BadRequest(api.CodeInvalidPrompt, "messages", "This model has no chat template, so it cannot take messages.")
+	case sessionError(err) != nil:
+		return sessionError(err)
 	case errors.Is(err, engine.ErrBusy):
 		return api.NewError(429, api.TypeRateLimit, api.CodeRateLimit, "The server is at its limit; please retry later.")
 	case errors.Is(err, engine.ErrStopped), errors.Is(err, errStopping):
 		return api.NewError(503, api.TypeServer, api.CodeShuttingDown, "The server is shutting down; please retry.")
-	case errors.Is(err, errQueueTime):
+	case errors.Is(err, engine.ErrQueueTime):
 		return api.NewError(503, api.TypeServer, api.CodeOverloaded, "The server had no room for this request in time; please retry later.")
-	case errors.Is(err, errTime), errors.Is(err, engine.ErrTimeout):
+	case errors.Is(err, engine.ErrTime):
 		return api.NewError(504, api.TypeServer, api.CodeDeadline, "The request took longer than this server allows.")
 	case errors.Is(err, errClientLeft):
 		return api.NewError(statusClientLeft, api.TypeInvalidRequest, api.CodeTimeout, "The client left.")
@@ -110,7 +110,8 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 		sendError(ctx, api.NewError(status, api.TypeInvalidRequest, code, message))
 	}
 	ctx.Response.Header.Set(headerRequestID, newID("req-"))
-	_, r, _ := s.route(string(ctx.Path()))
+	_, all := s.route(string(ctx.Path()))
+	r, _ := find(all, string(ctx.Method()))
 	_, allowed := s.principal(r, &ctx.Request.Header)
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error

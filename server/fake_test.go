@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 
 // patience is how long a test waits for what must come. It is no deadline
 // that anything is held to.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // fakeWorker answers as its fields say; the zero value says Hello.
 type fakeWorker struct {
@@ -53,7 +53,7 @@ type fakeWorker struct {
 var hello = []engine.Delta{{Text: "Hel"}, {Text: ""}, {Text: "lo \"you\"\n"}, {Text: "é☺", Finish: engine.FinishStop}}
 
 func (w *fakeWorker) Info() engine.Info {
-	return engine.Info{ID: "tiny", Created: time.Unix(1700000000, 0), ContextLength: 512, VocabSize: 100, Class: "cpu-1"}
+	return engine.Info{ID: "tiny", Created: time.Unix(1700000000, 0), ContextLength: 512, VocabSize: 100, BlockTokens: 32, Class: "cpu-1"}
 }
 
 func (w *fakeWorker) EncodeChat(in chat.Input) ([]int32, error) {

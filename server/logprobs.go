@@ -19,10 +19,10 @@ type placed struct {
 // generation. Text may be behind their bytes, where some wait for the rest of
 // their character or might begin a stop string: these are the next text's.
 func (c *completion) place(dst []placed, g *generation, text string, tokens []engine.TokenLogprob) []placed {
-	whole, starts := c.spell(g.behind, tokens, false)
+	whole, starts := c.spell(g.behind, tokens, !or(c.job.SkipSpecialTokens, true))
 	r := ruler{bytes: whole, most: utf8.RuneCountInString(text)}
 	for i, t := range tokens {
-		dst = append(dst, placed{TokenLogprob: t, offset: g.chars + r.to(starts[i])})
+		dst = append(dst, placed{TokenLogprob: c.likeliest(t), offset: g.chars + r.to(starts[i])})
 	}
 	r.to(len(whole))
 	g.behind = append(g.behind[:0], whole[r.at:]...)
@@ -42,10 +42,17 @@ func (c *completion) placePrompt(dst []placed, g *generation) []placed {
 	}
 	r := ruler{bytes: whole[more:], most: utf8.RuneCountInString(text)}
 	for i, t := range tokens {
-		dst = append(dst, placed{TokenLogprob: t, offset: r.to(starts[i] - more), first: i == 0})
+		dst = append(dst, placed{TokenLogprob: c.likeliest(t), offset: r.to(starts[i] - more), first: i == 0})
 	}
 	g.chars = r.most
 	return dst
+}
+
+// likeliest leaves of the likeliest tokens those that logprobs asks for; more may
+// be there for prompt_logprobs.
+func (c *completion) likeliest(t engine.TokenLogprob) engine.TokenLogprob {
+	t.Top = t.Top[:min(len(t.Top), c.job.top)]
+	return t
 }
 
 // spell returns before and the bytes of all tokens, and where each begins.

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
@@ -60,15 +61,21 @@ func (s *Server) writeMetrics(ctx *fasthttp.RequestCtx) {
 	metrics.WriteCounterUint64(w, "holdfast_preemptions_to_host_total", st.Offloads)
 	metrics.WriteCounterUint64(w, "holdfast_kv_evictions_total", st.Evictions)
 	metrics.WriteCounterUint64(w, "holdfast_logits_without_number_total", st.Retries)
+	metrics.WriteCounterUint64(w, "holdfast_kv_blocks_stored_total", st.StoredBlocks)
+	metrics.WriteCounterUint64(w, "holdfast_kv_blocks_loaded_total", st.LoadedBlocks)
+	metrics.WriteCounterUint64(w, "holdfast_kv_blocks_missed_total", st.MissedBlocks)
+	metrics.WriteCounterUint64(w, "holdfast_kv_restores_total", st.Restores)
+	metrics.WriteCounterUint64(w, "holdfast_kv_store_failures_total", st.StoreFailures)
 	metrics.WriteGaugeUint64(w, "holdfast_queued_prompt_tokens", uint64(max(s.queue.tokens.Load(), 0)))
+	metrics.WriteGaugeUint64(w, "go_goroutines", uint64(runtime.NumGoroutine()))
 	metrics.WriteGaugeUint64(w, "holdfast_connections", uint64(max(s.conns.now.Load(), 0)))
-	writeAliases(w, s.worker.Info().ID, st)
+	writeAliases(w, s.worker.Info(), st)
 }
 
 // writeAliases repeats what routers of the Gateway API's inference extension
 // read, by the names that they look for unless told otherwise: vLLM's.
-func writeAliases(w io.Writer, model string, st engine.Stats) {
-	labels := fmt.Sprintf(`{model_name=%q,engine="0"}`, model)
+func writeAliases(w io.Writer, info engine.Info, st engine.Stats) {
+	labels := fmt.Sprintf(`{model_name=%q,engine="0"}`, info.ID)
 	metrics.WriteGaugeUint64(w, "vllm:num_requests_waiting"+labels, uint64(st.Waiting))
 	metrics.WriteGaugeUint64(w, "vllm:num_requests_running"+labels, uint64(st.Running))
 	usage := 0.0
@@ -76,4 +83,6 @@ func writeAliases(w io.Writer, model string, st engine.Stats) {
 		usage = float64(st.BlocksUsed) / float64(st.BlocksTotal)
 	}
 	metrics.WriteGaugeFloat64(w, "vllm:kv_cache_usage_perc"+labels, usage)
+	config := fmt.Sprintf(`vllm:cache_config_info{block_size="%d",num_gpu_blocks="%d",engine="0"}`, info.BlockTokens, st.BlocksTotal)
+	metrics.WriteGaugeUint64(w, config, 1)
 }

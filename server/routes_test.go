@@ -90,40 +90,53 @@ func TestAliases(t *testing.T) {
 // to it, and hold to that.
 func TestRouteWalk(t *testing.T) {
 	s := serve(t, &fakeWorker{}, withKeys(file(t, "keys", keyLine("alice", "good"))))
-	for path, r := range s.routes {
-		if r.access == undecided || r.body <= 0 || r.body > api.MaxBodyBytes || r.method != "GET" && r.method != "POST" {
-			t.Errorf("%s: %+v", path, r)
+	for path, all := range s.routes {
+		for _, r := range all {
+			walk(t, s, path, r, all[0].access)
 		}
-		if path == modelPrefix {
-			path += "tiny"
+	}
+}
+
+// walk tries one route; others is the access of the path's first one.
+func walk(t *testing.T, s *testServer, path string, r route, others access) {
+	t.Helper()
+	most := api.MaxBodyBytes
+	if path == importPath {
+		most = api.MaxImportBytes
+	}
+	if r.access == undecided || r.access != others || r.body <= 0 || r.body > most || r.method != "GET" && r.method != "POST" && r.method != "DELETE" {
+		t.Errorf("%s: %+v", path, r)
+	}
+	if path == modelPrefix {
+		path += "tiny"
+	}
+	path = strings.NewReplacer("{id}", "sess_0123456789abcdef0123456789abcdef", "{turn}", "turn_1").Replace(path)
+	const limited = "Authorization: Bearer good"
+	for _, c := range []struct {
+		header string
+		length int
+		keyed  int
+		open   int
+	}{
+		{"X-A: b", 0, 401, 0},
+		{"Authorization: Bearer bad", 0, 401, 0},
+		{"X-A: b", r.body + 1, 401, 413},
+		{limited, r.body + 1, 413, 413},
+	} {
+		want := c.keyed
+		if r.access == open {
+			want = c.open
 		}
-		const limited = "Authorization: Bearer good"
-		for _, c := range []struct {
-			header string
-			length int
-			keyed  int
-			open   int
-		}{
-			{"X-A: b", 0, 401, 0},
-			{"Authorization: Bearer bad", 0, 401, 0},
-			{"X-A: b", r.body + 1, 401, 413},
-			{limited, r.body + 1, 413, 413},
-		} {
-			want := c.keyed
-			if r.access == open {
-				want = c.open
-			}
-			res := s.dial()
-			res.send(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\n%s\r\nContent-Length: %d\r\n\r\n", r.method, path, c.header, c.length))
-			if got := res.receive().StatusCode; got != want && !(want == 0 && got != 401 && got != 413) {
-				t.Errorf("%s with %q and %d bytes: status %d, want %d", path, c.header, c.length, got, want)
-			}
+		res := s.dial()
+		res.send(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\n%s\r\nContent-Length: %d\r\n\r\n", r.method, path, c.header, c.length))
+		if got := res.receive().StatusCode; got != want && !(want == 0 && got != 401 && got != 413) {
+			t.Errorf("%s with %q and %d bytes: status %d, want %d", path, c.header, c.length, got, want)
 		}
-		// However the path is written.
-		coded := strings.Replace(path, "e", "%65", 1)
-		if res, _ := s.dial().do(fmt.Sprintf("%s http://y%s?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", r.method, coded)); (res.StatusCode == 401) != (r.access == keyed) {
-			t.Errorf("%s: status %d", coded, res.StatusCode)
-		}
+	}
+	// However the path is written.
+	coded := strings.Replace(path, "e", "%65", 1)
+	if res, _ := s.dial().do(fmt.Sprintf("%s http://y%s?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", r.method, coded)); (res.StatusCode == 401) != (r.access == keyed) {
+		t.Errorf("%s: status %d", coded, res.StatusCode)
 	}
 }
 
@@ -170,6 +183,7 @@ func TestMetrics(t *testing.T) {
 		`holdfast_queued_prompt_tokens 0`, `holdfast_connections 1`,
 		`vllm:num_requests_waiting{model_name="tiny",engine="0"} 1`, `vllm:num_requests_running{model_name="tiny",engine="0"} 2`,
 		`vllm:kv_cache_usage_perc{model_name="tiny",engine="0"} 0.13333333333333333`,
+		`vllm:cache_config_info{block_size="32",num_gpu_blocks="30",engine="0"} 1`,
 	} {
 		if !strings.Contains(body, want+"\n") {
 			t.Errorf("no line %q in\n%s", want, body)

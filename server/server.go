@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -75,17 +76,18 @@ const maxHeaderBytes = 16 << 10
 // Server serves one worker. Create it with New, run it with Serve, end it with
 // Shutdown.
 type Server struct {
-	cfg     Config
-	log     *slog.Logger
-	worker  Worker
-	http    *fasthttp.Server
-	routes  map[string]route
-	metrics *serverMetrics
-	gate    gate
-	conns   conns
-	queue   queue
-	keys    *reloaded[*keys]            // nil without keys
-	cert    *reloaded[*tls.Certificate] // nil without TLS
+	cfg      Config
+	log      *slog.Logger
+	worker   Worker
+	http     *fasthttp.Server
+	routes   map[string][]route // by path
+	sessions SessionWorker      // the worker; nil without sessions
+	metrics  *serverMetrics
+	gate     gate
+	conns    conns
+	queue    queue
+	keys     *reloaded[*keys]            // nil without keys
+	cert     *reloaded[*tls.Certificate] // nil without TLS
 
 	base context.Context // parent of every request's context
 	stop context.CancelCauseFunc
@@ -104,6 +106,9 @@ func New(cfg Config) (*Server, error) {
 		conns:   newConns(cfg.MaxConns),
 		queue:   newQueue(cfg.MaxQueuedTokens),
 	}
+	if cfg.Sessions != nil {
+		s.sessions = cfg.Worker.(SessionWorker)
+	}
 	if err := s.readFiles(); err != nil {
 		return nil, err
 	}
@@ -121,6 +126,10 @@ func New(cfg Config) (*Server, error) {
 		MaxRequestBodySize: api.MaxBodyBytes,
 		ReadTimeout:        cfg.ReadTimeout,
 		IdleTimeout:        cfg.IdleTimeout,
+		// A connection that waits for its next request holds no buffer.
+		ReduceMemoryUsage: true,
+		// Goroutines of closed connections wait so long for others.
+		MaxIdleWorkerDuration: time.Second,
 		// A WriteTimeout would be one deadline for a whole stream: each answer
 		// and each event sets its own instead.
 		CloseOnShutdown:              true,

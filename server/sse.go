@@ -83,7 +83,9 @@ func (e *eventStream) fill() (err error) {
 	e.buf = e.buf[:0]
 	if e.first != nil {
 		for i := range e.c.generations {
-			e.buf = e.enc.appendFirst(e.buf, i)
+			if e.wanted(0) {
+				e.buf = e.enc.appendFirst(e.buf, i, e.promptIDs(i))
+			}
 		}
 		e.add(*e.first)
 		e.first = nil
@@ -114,21 +116,34 @@ func (e *eventStream) fill() (err error) {
 // add appends the events of one piece, and after the last one those that end
 // the stream.
 func (e *eventStream) add(p piece) {
-	if p.Text != "" || len(p.tokens) > 0 {
-		e.buf = e.enc.appendText(e.buf, p.index, p.Text, e.logprobs(p.tokens))
+	if ids := e.ids(&p); p.Text != "" || len(p.tokens) > 0 || ids != "" {
+		if e.wanted(max(p.Tokens, e.enc.number+1)) {
+			e.buf = e.enc.appendText(e.buf, p.index, p.Text, e.logprobs(p.tokens), ids)
+		}
 	}
 	if p.Finish == "" {
 		return
 	}
-	e.buf = e.enc.appendFinish(e.buf, p.index, p.Finish)
+	e.enc.setSession(e.c.sessionState())
+	if e.wanted(max(p.Tokens, e.enc.number) + 1) {
+		e.buf = e.enc.appendFinish(e.buf, p.index, p.Finish)
+	}
 	if e.c.open > 0 {
 		return
 	}
-	if e.c.job.IncludeUsage() {
+	if e.c.job.IncludeUsage() && e.wanted(e.enc.number+1) {
 		e.buf = e.enc.appendUsage(e.buf, usageOf(e.c.usage()))
 	}
 	e.buf = append(e.buf, doneEvent...)
 	e.done = true
+}
+
+// wanted gives the next chunk its number, and reports whether the client wants
+// it. The number of a text is that of the tokens so far, or the next one: a turn
+// that is read again, or goes on elsewhere, has the same ones.
+func (e *eventStream) wanted(number int) bool {
+	e.enc.number = number
+	return e.c.turn == nil || number > e.c.turn.after
 }
 
 // logprobs returns what a chunk says of its tokens: nothing, mostly.
@@ -176,6 +191,11 @@ type chunkEncoder struct {
 	form *chunkForm
 	tail string // after the choices
 	none int    // length of head without a choice
+
+	// Of a session's turn.
+	numbered bool
+	number   int    // of the chunk
+	session  string // a further member of the last chunks
 }
 
 func newChunkEncoder(c *completion) chunkEncoder {
@@ -192,11 +212,28 @@ func newChunkEncoder(c *completion) chunkEncoder {
 	head = append(head, `,"choices":[`...)
 	none := len(head)
 	head = append(head, `{"index":`...)
-	tail := "]}\n\n"
+	tail := ""
 	if c.job.IncludeUsage() {
-		tail = "],\"usage\":null}\n\n"
+		tail = `,"usage":null`
 	}
-	return chunkEncoder{head, &c.kind.chunks, tail, none}
+	return chunkEncoder{head: head, form: &c.kind.chunks, tail: tail, none: none, numbered: c.turn != nil}
+}
+
+// setSession has the chunks from now on tell of the session.
+func (e *chunkEncoder) setSession(state *api.SessionState) {
+	if state != nil {
+		e.session = `,"session":` + string(mustMarshal(state))
+	}
+}
+
+// appendEnd appends what ends every chunk.
+func (e *chunkEncoder) appendEnd(b []byte) []byte {
+	if e.numbered {
+		b = append(b, `,"sequence_number":`...)
+		b = strconv.AppendInt(b, int64(e.number), 10)
+	}
+	b = append(b, e.session...)
+	return append(b, "}\n\n"...)
 }
 
 // appendChoice appends a chunk up to what follows a choice's index.
@@ -206,26 +243,31 @@ func (e *chunkEncoder) appendChoice(b []byte, index int) []byte {
 	return append(b, ',')
 }
 
-// appendFirst appends the chunk before all pieces of a choice, if there is one.
-func (e *chunkEncoder) appendFirst(b []byte, index int) []byte {
+// appendFirst appends the chunk before all pieces of a choice, if there is one;
+// more are further members of the chunk, each after a comma.
+func (e *chunkEncoder) appendFirst(b []byte, index int, more string) []byte {
 	if e.form.first == "" {
 		return b
 	}
 	b = e.appendChoice(b, index)
 	b = append(b, e.form.first...)
-	return append(b, e.tail...)
+	b = append(b, ']')
+	b = append(b, more...)
+	b = append(b, e.tail...)
+	return e.appendEnd(b)
 }
 
 // appendText appends a chunk with a piece of a completion and, as JSON, the
-// log-probabilities of its tokens.
-func (e *chunkEncoder) appendText(b []byte, index int, text, logprobs string) []byte {
+// log-probabilities of its tokens; more are further members of the choice.
+func (e *chunkEncoder) appendText(b []byte, index int, text, logprobs, more string) []byte {
 	b = e.appendChoice(b, index)
 	b = append(b, e.form.before...)
 	b = appendString(b, text)
 	b = append(b, e.form.after...)
 	b = append(b, logprobs...)
-	b = append(b, `,"finish_reason":null}`...)
-	return append(b, e.tail...)
+	b = append(b, `,"finish_reason":null`...)
+	b = append(b, more...)
+	return e.closeChoice(b)
 }
 
 // appendFinish appends the last chunk of a choice.
@@ -233,16 +275,22 @@ func (e *chunkEncoder) appendFinish(b []byte, index int, why engine.FinishReason
 	b = e.appendChoice(b, index)
 	b = append(b, e.form.finish...)
 	b = appendString(b, string(why))
-	b = append(b, '}')
-	return append(b, e.tail...)
+	return e.closeChoice(b)
+}
+
+// closeChoice appends what ends a choice and its chunk.
+func (e *chunkEncoder) closeChoice(b []byte) []byte {
+	b = append(b, "}]"...)
+	b = append(b, e.tail...)
+	return e.appendEnd(b)
 }
 
 // appendUsage appends the chunk that has no choice.
 func (e *chunkEncoder) appendUsage(b []byte, u api.Usage) []byte {
 	b = append(b, e.head[:e.none]...)
-	b = fmt.Appendf(b, `],"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d}}}`,
+	b = fmt.Appendf(b, `],"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d}}`,
 		u.PromptTokens, u.CompletionTokens, u.TotalTokens, u.PromptTokensDetails.CachedTokens)
-	return append(b, "\n\n"...)
+	return e.appendEnd(b)
 }
 
 // appendString appends s as a JSON string; bytes that are not UTF-8 become

@@ -26,6 +26,10 @@ func readText(body []byte) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	return textJob(req), nil
+}
+
+func textJob(req *api.CompletionRequest) *job {
 	size := 0
 	for _, text := range req.Prompt.Texts {
 		size += len(text)/bytesPerToken + 1
@@ -35,14 +39,21 @@ func readText(body []byte) (*job, error) {
 	}
 	return &job{
 		Options:  &req.Options,
+		text:     req,
 		size:     int64(size),
 		limit:    req.TokenLimit(),
 		logprobs: req.Logprobs != nil,
+		goesOn:   true,
 		top:      int(or(req.Logprobs, 0)),
 		echo:     req.Echo,
 		nothing:  req.TokenLimit() == 0,
-		prompts:  func(c *completion) ([]prompt, error) { return c.encodePrompts(req) },
-	}, nil
+		prompts: func(c *completion) ([]prompt, error) {
+			if c.turn != nil {
+				return c.encodeText(req)
+			}
+			return c.encodePrompts(req)
+		},
+	}
 }
 
 // encodePrompts returns the tokens of each prompt.
@@ -93,6 +104,10 @@ func wholeText(c *completion, choices []choice) any {
 			Text:         string(one.text),
 			Logprobs:     c.textLogprobs(one.tokens),
 			FinishReason: new(string(one.finish)),
+
+			TokenIDs:       one.ids,
+			PromptTokenIDs: c.promptIDs(&c.generations[i]),
+			PromptLogprobs: c.promptRanks(&c.generations[i]),
 		}
 	}
 	return api.TextCompletion{
@@ -103,5 +118,6 @@ func wholeText(c *completion, choices []choice) any {
 		SystemFingerprint: c.info.Class,
 		Choices:           all,
 		Usage:             new(usageOf(c.usage())),
+		Session:           c.sessionState(),
 	}
 }

@@ -301,17 +301,22 @@ func TestChoicesAreLogged(t *testing.T) {
 	}
 }
 
-// TestSameOptions has both kinds ask the same of the worker.
+// TestSameOptions has both kinds ask the same of the worker, but that a completion
+// goes on its prompt.
 func TestSameOptions(t *testing.T) {
 	inputs := make(chan engine.Request, 1)
 	s := serve(t, &fakeWorker{inputs: inputs})
 	const more = `,"seed":1,"temperature":0.5,"top_p":0.5,"top_k":4,"min_p":0.5,"repetition_penalty":2,"frequency_penalty":1,"presence_penalty":1,
-		"logit_bias":{"4":1},"stop":["x"],"stop_token_ids":[3],"min_tokens":2,"max_tokens":9,"ignore_eos":true}`
+		"logit_bias":{"4":1},"stop":["x"],"stop_token_ids":[3],"min_tokens":2,"max_tokens":9,"ignore_eos":true,
+		"skip_special_tokens":false,"include_stop_str_in_output":true,"return_token_ids":true,"prompt_logprobs":3}`
 	s.dial().do(post(chatPath, strings.TrimSuffix(plainBody, "}")+more))
 	a := wait(t, inputs)
 	s.dial().do(post(textPath, strings.TrimSuffix(textPlain, "}")+more))
 	b := wait(t, inputs)
-	a.ID, a.Tokens, b.ID, b.Tokens = "", nil, "", nil
+	if a.Continues || !b.Continues || !a.Specials || !a.KeepStop || !a.TokenIDs || !a.PromptLogprobs || a.TopLogprobs != 3 {
+		t.Errorf("chat       %+v\ncompletion %+v", a, b)
+	}
+	a.ID, a.Tokens, b.ID, b.Tokens, b.Continues = "", nil, "", nil, false
 	if !reflect.DeepEqual(a, b) {
 		t.Errorf("chat       %+v\ncompletion %+v", a, b)
 	}

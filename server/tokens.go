@@ -52,7 +52,7 @@ func (s *Server) encode(req *api.TokenizeRequest) ([]int32, error) {
 		return s.worker.Encode(*req.Prompt, or(req.AddSpecialTokens, true)), nil
 	}
 	in := chatInput(req.Messages, time.Now())
-	in.AddGenerationPrompt = or(req.AddGenerationPrompt, true)
+	in.AddGenerationPrompt, in.ContinueFinal = or(req.AddGenerationPrompt, true), req.ContinueFinalMessage
 	return s.worker.EncodeChat(in)
 }
 

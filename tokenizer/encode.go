@@ -19,7 +19,7 @@ func (t *Tokenizer) Encode(dst []int32, text string) []int32 {
 // texts of special tokens (control and user-defined ones) become those tokens,
 // the leftmost first, the longest where several begin at one byte.
 func (t *Tokenizer) EncodeTemplate(dst []int32, text string) []int32 {
-	dst, done := t.appendSpecials(dst, text, 0, 0, len(text))
+	dst, done := t.appendSpecials(dst, text, 0, 0, len(text), true)
 	return t.appendText(dst, text[done:], done == 0)
 }
 
@@ -28,6 +28,16 @@ func (t *Tokenizer) EncodeTemplate(dst []int32, text string) []int32 {
 // neighbouring spans that are not Plain. Plain text therefore never becomes, or
 // becomes part of, a special token.
 func (t *Tokenizer) EncodeSpans(dst []int32, spans []Span) []int32 {
+	return t.encodeSpans(dst, spans, true)
+}
+
+// EncodeSpansAfter is EncodeSpans for spans that go on after other text: what
+// some vocabularies put before a text does not come before them.
+func (t *Tokenizer) EncodeSpansAfter(dst []int32, spans []Span) []int32 {
+	return t.encodeSpans(dst, spans, false)
+}
+
+func (t *Tokenizer) encodeSpans(dst []int32, spans []Span, first bool) []int32 {
 	text := joinSpans(spans)
 	done, from := 0, 0
 	for i := 0; i < len(spans); {
@@ -37,11 +47,11 @@ func (t *Tokenizer) EncodeSpans(dst []int32, spans []Span) []int32 {
 			i++
 		}
 		if !plain {
-			dst, done = t.appendSpecials(dst, text, done, from, to)
+			dst, done = t.appendSpecials(dst, text, done, from, to, first)
 		}
 		from = to
 	}
-	return t.appendText(dst, text[done:], done == 0)
+	return t.appendText(dst, text[done:], first && done == 0)
 }
 
 func joinSpans(spans []Span) string {
@@ -63,14 +73,14 @@ func joinSpans(spans []Span) string {
 // appendSpecials appends the special tokens of text[from:to] and what lies
 // before each, beginning with text[done:from], which is plain. It returns where
 // the last special token ended; done if there was none. Whitespace that a
-// special token strips may be plain.
-func (t *Tokenizer) appendSpecials(dst []int32, text string, done, from, to int) ([]int32, int) {
+// special token strips may be plain. first says that nothing came before text.
+func (t *Tokenizer) appendSpecials(dst []int32, text string, done, from, to int, first bool) ([]int32, int) {
 	for from < to {
 		id, start, end := t.special.find(text, done, from, to)
 		if id < 0 {
 			break
 		}
-		dst = t.appendText(dst, text[done:start], done == 0)
+		dst = t.appendText(dst, text[done:start], first && done == 0)
 		dst = append(dst, id)
 		done, from = end, end
 	}

@@ -101,6 +101,27 @@ func TestContinue(t *testing.T) {
 	}
 }
 
+// TestEncodeSpansAfter: what encoding puts before a text is not put before one
+// that goes on; special tokens are recognised as ever.
+func TestEncodeSpansAfter(t *testing.T) {
+	tok := kindNamed("json/mistral").tokenizer(t)
+	for _, spans := range [][]Span{{{Text: "the of"}}, {{Text: "the", Plain: true}, {Text: " of</s>"}}, {{Text: "</s>"}, {Text: "the</s>", Plain: true}}} {
+		ids := tok.EncodeSpansAfter(nil, spans)
+		d := tok.NewDetokenizer(true)
+		d.Continue()
+		var out []byte
+		for _, id := range ids {
+			out = d.Append(out, id)
+		}
+		if got, want := string(d.Flush(out)), joinSpans(spans); got != want {
+			t.Errorf("%q became %q", want, got)
+		}
+		if first := tok.EncodeSpans(nil, spans); spans[0].Text != "</s>" && slices.Equal(first, ids) {
+			t.Errorf("%v: nothing comes before the first text", spans)
+		}
+	}
+}
+
 // TestHeapEqualsScan: long pre-tokens take another algorithm; it must give what
 // the linear scans give.
 func TestHeapEqualsScan(t *testing.T) {

@@ -31,7 +31,7 @@ func TestConcurrentOwners(t *testing.T) {
 				payload := fmt.Appendf(nil, "%d %s", i, bytes.Repeat([]byte{'.'}, i*n))
 				lsn, err := l.Append(id(n), kind, payload)
 				for errors.Is(err, ErrFull) {
-					if err := l.waitForRoom(context.Background()); err != nil {
+					if err := l.WaitForRoom(context.Background()); err != nil {
 						t.Errorf("owner %d, waiting: %v", n, err)
 						return
 					}

@@ -232,14 +232,18 @@ func parseRecordHeader(b []byte) (h recordHeader) {
 	return h
 }
 
+// holds says whether the header of the record at lsn, which lies at the start of b, is whole.
+func (h *recordHeader) holds(b []byte, lsn LSN) bool {
+	return len(b) >= recordSize && xxh3.HashSeed(b[8:recordSize], uint64(lsn)) == h.check && h.length <= MaxPayload
+}
+
 // parseRecord returns the record at the start of b, for a batch that is damaged
 // or a single record: header and payload must hold their own checks.
 func parseRecord(b []byte, lsn LSN) (h recordHeader, payload []byte, ok bool) {
 	if len(b) < recordSize {
 		return h, nil, false
 	}
-	h = parseRecordHeader(b)
-	if xxh3.HashSeed(b[8:recordSize], uint64(lsn)) != h.check || h.length > MaxPayload || h.size() > len(b) {
+	if h = parseRecordHeader(b); !h.holds(b, lsn) || h.size() > len(b) {
 		return h, nil, false
 	}
 	payload = b[recordSize : recordSize+int(h.length)]

@@ -177,3 +177,31 @@ func TestSegments(t *testing.T) {
 	}
 	mustClose(t, l)
 }
+
+// TestRewriteNew: a rewrite begins a history, and gives new numbers.
+func TestRewriteNew(t *testing.T) {
+	disk := vfstest.NewDisk()
+	l, _ := mustOpen(t, disk, small)
+	for round, want := range []uint32{2, 4} {
+		last := LSN(0)
+		if round > 0 {
+			last, _ = l.Last(id(1))
+		}
+		if err := l.Rewrite(id(1), last, []Record{{Kind: kind, Payload: []byte("one")}, {Kind: kind, Payload: []byte("two")}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.owners[id(1)].seq; got != want {
+			t.Errorf("round %d: number %d, want %d", round, got, want)
+		}
+	}
+	mustClose(t, l)
+	l, got := mustOpen(t, disk, small)
+	if len(got) != 4 || !got[2].Base || got[3].Seq != 4 || string(got[3].Payload) != "two" {
+		t.Errorf("%+v", got)
+	}
+	var forward []string
+	if err := l.Salvage(id(1), func(r Record) error { forward = append(forward, string(r.Payload)); return nil }); err != nil || len(forward) != 4 {
+		t.Errorf("salvage %v, %v", forward, err)
+	}
+	mustClose(t, l)
+}

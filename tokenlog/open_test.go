@@ -123,6 +123,12 @@ func TestLimits(t *testing.T) {
 	if err := l.Rewrite(id(1), lsn-1, []Record{{Seq: 1}}); !errors.Is(err, ErrChanged) {
 		t.Errorf("a rewrite of another history: %v", err)
 	}
+	if err := l.Rewrite(id(1), lsn, []Record{{}, {Seq: 1}}); err == nil {
+		t.Error("a rewrite with a new number before an old one was taken")
+	}
+	if err := l.Rewrite(id(2), lsn, []Record{{}}); !errors.Is(err, ErrNoOwner) {
+		t.Errorf("a rewrite of nobody's records: %v", err)
+	}
 	if o := l.owners[id(1)]; o.last != lsn || o.seq != 1 {
 		t.Errorf("a refusal changed %+v", o)
 	}

@@ -493,7 +493,7 @@ func (w *world) kept(owner Owner) {
 
 // compact does what Compact does, without waiting for room.
 func (w *world) compact() {
-	ids, _ := w.l.oldest()
+	ids, _ := w.l.Oldest()
 	for _, owner := range ids {
 		w.rewrite(owner)
 	}

@@ -131,3 +131,26 @@ func (r *recovery) lose(d *Damage, f *found) {
 		d.Owners = append(d.Owners, f.owner)
 	}
 }
+
+// Salvage calls replay with an owner's records, oldest first, as Open would now: up to the
+// first that is lost. It reads the whole log, and is for an owner whose History
+// ends in a *DamagedError. Records that are not on the disk yet are not among them.
+func (l *Log) Salvage(id Owner, replay func(Record) error) error {
+	files, err := readHeaders(l.fs, l.dir)
+	if err != nil {
+		return err
+	}
+	found := &Log{fs: l.fs, dir: l.dir, owners: map[Owner]owner{}}
+	defer func() {
+		for _, s := range found.segments {
+			s.close()
+		}
+	}()
+	r := recovery{l: found, replay: func(r Record) error {
+		if r.Owner != id {
+			return nil
+		}
+		return replay(r)
+	}}
+	return r.run(files)
+}

@@ -37,7 +37,7 @@ func BenchmarkAppend(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		if _, err := l.Append(id(i%64), kind, payload); err == ErrFull {
-			if err := l.waitForRoom(context.Background()); err != nil {
+			if err := l.WaitForRoom(context.Background()); err != nil {
 				b.Fatal(err)
 			}
 		} else if err != nil {
@@ -122,7 +122,7 @@ func BenchmarkOpen(b *testing.B) {
 			if err == nil {
 				break
 			}
-			if err := l.waitForRoom(context.Background()); err != nil {
+			if err := l.WaitForRoom(context.Background()); err != nil {
 				b.Fatal(err)
 			}
 		}

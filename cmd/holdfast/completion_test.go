@@ -20,8 +20,8 @@ func TestCandidates(t *testing.T) {
 		typed string // words; the last is being typed
 		want  string
 	}{
-		{"", "serve run pull tokenize bench doctor completion version"},
-		{"s", "serve"},
+		{"", "serve run pull tokenize session bench doctor completion version"},
+		{"s", "serve session"},
 		{"x", ""},
 		{"serve ", ""},
 		{"serve --served", "--served-model-name"},
@@ -48,6 +48,10 @@ func TestCandidates(t *testing.T) {
 		{"bench local --sw", "--sweep"},
 		{"bench serve --tr", "--trace"},
 		{"bench serve --no", "--no-ignore-eos"},
+		{"session ", "ls show tree fork rewind export import verify rm gc fsck stats"},
+		{"session r", "rewind rm"},
+		{"session ls --st", "--store"},
+		{"session --store ", ":dir"},
 		{"completion ", "bash zsh fish"},
 		{"completion bash ", ""},
 		{"--h", "--help"},
@@ -61,7 +65,7 @@ func TestCandidates(t *testing.T) {
 			t.Errorf("%q: %q, want %s", c.typed, got, c.want)
 		}
 	}
-	if got := candidates(app.Node, nil); len(got) != 8 {
+	if got := candidates(app.Node, nil); len(got) != 9 {
 		t.Errorf("%q", got)
 	}
 }

@@ -37,6 +37,7 @@ type cli struct {
 	Run        runCmd        `cmd:"" help:"Talk to a model in the terminal, or have one prompt answered."`
 	Pull       pullCmd       `cmd:"" help:"Fetch a model's file from a hub, resumed and checked."`
 	Tokenize   tokenizeCmd   `cmd:"" help:"Turn text into token IDs."`
+	Session    sessionCmd    `cmd:"" help:"Look after durable sessions, at a server or in a stopped store."`
 	Bench      benchCmd      `cmd:"" help:"Measure the speed of a model on this machine."`
 	Doctor     doctorCmd     `cmd:"" help:"Say what this machine offers and what is missing."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`

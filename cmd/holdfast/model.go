@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/holdfast-run/holdfast/engine"
 	"github.com/holdfast-run/holdfast/internal/sysinfo"
 	"github.com/holdfast-run/holdfast/server"
+	"github.com/holdfast-run/holdfast/tokenizer"
 	"github.com/holdfast-run/holdfast/weights"
 )
 
@@ -142,7 +145,7 @@ func modelError(cfg engine.Config, err error) error {
 // trim drops the package's name from an error that a user reads.
 func trim(err error) string {
 	text := err.Error()
-	for _, p := range []string{"engine: ", "weights: ", "model: ", "tokenizer: ", "server: "} {
+	for _, p := range []string{"engine: ", "weights: ", "model: ", "tokenizer: ", "server: ", "session: ", "tokenlog: "} {
 		text = strings.TrimPrefix(text, p)
 	}
 	return text
@@ -201,6 +204,26 @@ func (w worker) Encode(text string, begin bool) []int32 {
 }
 
 func (w worker) Decode(tokens []int32) string { return w.Tokenizer().Decode(tokens, true) }
+
+// EncodeAfter is Encode for a text that goes on.
+func (w worker) EncodeAfter(text string) []int32 {
+	return w.Tokenizer().EncodeSpansAfter(nil, []tokenizer.Span{{Text: text}})
+}
+
+// parseSize reads a number of bytes, as in 16GiB.
+func parseSize(text string) (int64, error) {
+	number, unit := text, int64(1)
+	for i, suffix := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if rest, ok := strings.CutSuffix(text, suffix); ok {
+			number, unit = rest, 1<<(10*(i+1))
+		}
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/unit {
+		return 0, fmt.Errorf("--store-size is %q; give a number of bytes, as in 16GiB", text)
+	}
+	return n * unit, nil
+}
 
 // bytesText writes a number of bytes for people.
 func bytesText(n int64) string {

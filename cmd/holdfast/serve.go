@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/engine"
 	"github.com/holdfast-run/holdfast/server"
+	"github.com/holdfast-run/holdfast/session"
 )
 
 type serveCmd struct {
@@ -32,7 +33,10 @@ type serveCmd struct {
 	ServedNames  []string      `name:"served-model-name" sep:"none" placeholder:"NAME" help:"The name that clients use for the model; further ones, if given again, are aliases. Default: the file's name without its extension."`
 	MaxSequences int           `placeholder:"N" help:"Most requests that compute at once; more wait. Default 16."`
 	ITL          time.Duration `name:"itl-target" default:"50ms" placeholder:"DURATION" help:"Target for the time between two tokens of a stream: prompts beside it are computed in chunks that keep it, as far as one tile of 16 tokens does. Default ${default}."`
-	Store        string        `placeholder:"DIR" help:"Folder for what outlives the process: so far, the digests of model files, which then need not be computed at each start. Default: none."`
+	Store        string        `placeholder:"DIR" help:"Folder for what outlives the process: sessions, their KV, and the digests of model files; off keeps nothing on disk, and no sessions. Default: holdfast in $$XDG_STATE_HOME or in ~/.local/state."`
+	StoreSize    string        `default:"16GiB" placeholder:"SIZE" help:"Most bytes of KV in the store; 0 keeps none. Beyond, the oldest that is not used gives way. Default ${default}."`
+	Restore      string        `default:"auto" enum:"auto,load,recompute" placeholder:"HOW" help:"What a session's KV on disk is for: load it, recompute it, or auto, whatever is faster. Default ${default}."`
+	Durability   string        `default:"turn" enum:"memory,turn,step" placeholder:"LEVEL" help:"Of sessions whose clients do not say: what is on disk before a client sees it. memory is nothing; turn, each finished turn; step, each token. Default ${default}."`
 	DrainTimeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long running requests may go on after SIGTERM. Default ${default}."`
 	TakeoverWait time.Duration `default:"0s" placeholder:"DURATION" help:"How long to wait for another process to give up the address and the store. Default ${default}: not at all."`
 	LogFormat    string        `default:"text" enum:"text,json" placeholder:"FORMAT" help:"Of what goes to stderr: text, or json, one object a line. Default ${default}."`
@@ -42,7 +46,7 @@ type serveCmd struct {
 
 // Help is shown by 'holdfast serve --help'.
 func (serveCmd) Help() string {
-	return `Loads a model and answers POST /v1/chat/completions, /v1/completions (streaming or not), /tokenize, /detokenize, GET /v1/models, /version, /health, /health/ready and /metrics.
+	return `Loads a model and answers POST /v1/chat/completions, /v1/completions (streaming or not), /v1/sessions, /tokenize, /detokenize, GET /v1/models, /tokenizer_info, /version, /health, /health/ready and /metrics.
 
 With --api-keys every route but /health, /health/ready and /metrics wants 'Authorization: Bearer KEY', and each name in the file gets its fair share of the machine. A key and its line in the file:
   key=$(openssl rand -hex 32)
@@ -53,6 +57,8 @@ The files of keys and certificates are read again within a second after they cha
 On stderr it prints the memory plan, the time of each phase of its start, and one line for each request; never a prompt.
 
 SIGTERM or SIGINT ends it: readiness fails at once, new requests are refused, running ones may end within --drain-timeout, and the exit code is 0. A second signal cuts them off.
+
+Sessions, at /v1/sessions, are conversations that outlive the process: docs/SESSIONS.md. They are in --store, which one process at a time may have; 'holdfast session' looks after them. A second server on the machine wants a store of its own, or --store off. Requests without a session write nothing to disk.
 
 With --takeover-wait a second process can be started before the first has ended: it waits for the address and the store, then loads.
 
@@ -79,6 +85,9 @@ func (c *serveCmd) Validate() error {
 	}
 	if c.DrainTimeout < 0 {
 		return fmt.Errorf("--drain-timeout is %v; give 0s or more", c.DrainTimeout)
+	}
+	if _, err := parseSize(c.StoreSize); err != nil {
+		return err
 	}
 	if c.TakeoverWait < 0 {
 		return fmt.Errorf("--takeover-wait is %v; give 0s or more", c.TakeoverWait)
@@ -126,7 +135,15 @@ func (c *serveCmd) Run(std streams) error {
 	logger, lines := newLogger(std.err, c.LogFormat, c.LogLevel)
 
 	cfg := c.config()
-	cfg.MaxSequences, cfg.ITL, cfg.Store = c.MaxSequences, c.ITL, c.Store
+	store, err := storeDir(c.Store)
+	if err != nil {
+		return err
+	}
+	cfg.MaxSequences, cfg.ITL, cfg.Store, cfg.Log = c.MaxSequences, c.ITL, store, logger
+	cfg.Restore = engine.RestoreMode(c.Restore)
+	if cfg.StoreBytes, err = parseSize(c.StoreSize); err != nil {
+		return err // Validate has seen it
+	}
 	var aliases []string
 	if len(c.ServedNames) > 0 {
 		cfg.ModelID, aliases = c.ServedNames[0], c.ServedNames[1:]
@@ -135,19 +152,7 @@ func (c *serveCmd) Run(std streams) error {
 		_, err := openModel(ctx, cfg, lines, true)
 		return err
 	}
-	// The port comes first: if it is taken, better to know before loading.
-	claim, err := takeOver(ctx, c.Store, c.Listen, c.TakeoverWait, lines)
-	if err != nil {
-		return err
-	}
-	defer claim.Close()
-	start := time.Now()
-	e, err := openModel(ctx, cfg, lines, false)
-	if err != nil {
-		return err
-	}
-	srv, err := server.New(server.Config{
-		Worker:          newWorker(e),
+	http := server.Config{
 		Version:         version,
 		Aliases:         aliases,
 		APIKeys:         c.APIKeys,
@@ -158,9 +163,42 @@ func (c *serveCmd) Run(std streams) error {
 		MaxQueueTime:    c.MaxQueueTime,
 		MaxTime:         c.MaxTime,
 		Logger:          logger,
-	})
+	}
+	// What may be wrong with small files and the port comes first: better to know
+	// before loading.
+	if err := http.CheckFiles(); err != nil {
+		return fmt.Errorf("serve: %s", trim(err))
+	}
+	claim, err := takeOver(ctx, store, c.Listen, c.TakeoverWait, lines)
+	if err != nil {
+		return err
+	}
+	defer claim.Close()
+	start := time.Now()
+	if store != "" {
+		if http.Sessions, err = openSessions(store, lines); err != nil {
+			return err
+		}
+		defer func() { // after the engine, which writes into their turns
+			if err := http.Sessions.Close(); err != nil {
+				logger.Error("the sessions' log was not closed in order", "error", err)
+			}
+		}()
+		if http.Durability, err = session.ParseDurability(c.Durability); err != nil {
+			return err
+		}
+	}
+	e, err := openModel(ctx, cfg, lines, false)
+	if err != nil {
+		return err
+	}
+	http.Worker = newWorker(e)
+	srv, err := server.New(http)
 	if err != nil {
 		return errors.Join(fmt.Errorf("serve: %s", trim(err)), e.Close())
+	}
+	if http.Sessions != nil {
+		defer c.lookAfter(http.Sessions, e, logger)()
 	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -186,6 +224,20 @@ func (c *serveCmd) Run(std streams) error {
 	drained := make(chan error, 1)
 	go func() { drained <- c.drain(lines, srv, e, served) }()
 	return until(context.Background(), drained, e.Wedged(), nil, nil)
+}
+
+// lookAfter begins the upkeep of sessions, and returns what ends it.
+func (c *serveCmd) lookAfter(m *session.Manager, e *engine.Engine, log *slog.Logger) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		upkeep(ctx, m, e, log)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // errWedged ends a process whose device does not come back: whoever watches it

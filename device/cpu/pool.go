@@ -90,6 +90,15 @@ func (p *pool) bytes(b int32) ([]byte, error) {
 	return p.data[int(b)*p.block : (int(b)+1)*p.block], nil
 }
 
+// Bytes implements device.Mapped.
+func (p *pool) Bytes(block int32) []byte {
+	b, err := p.bytes(block)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
 // Copy implements device.Pool.
 func (p *pool) Copy(src, dst int32) (device.Ticket, error) {
 	from, err := p.bytes(src)

@@ -16,10 +16,10 @@ const module = "github.com/holdfast-run/holdfast/"
 // layers lists the packages from top to bottom: a package imports only from
 // layers below its own, or what exceptions say.
 var layers = [][]string{
-	{"cmd", "test"},
+	{"cmd", "test", "bench"},
 	{"server"},
 	{"engine"},
-	{"scheduler", "model", "chat"},
+	{"scheduler", "model", "chat", "session"},
 	{"tokenizer"},
 	{"kvcache", "tokenlog"},
 	{"device"},
@@ -44,6 +44,7 @@ var pure = map[string][]string{
 	"sampler":   {"internal"},
 	"kvcache":   {"internal"},
 	"tokenlog":  {"internal"},
+	"session":   {"tokenlog", "internal"},
 }
 
 type pkg struct {

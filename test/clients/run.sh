@@ -1,14 +1,14 @@
 #!/bin/sh
 # Runs other people's clients against bin/holdfast:
-#   sh test/clients/run.sh MODEL.gguf [python] [node] [go] [lm-eval]
+#   sh test/clients/run.sh MODEL.gguf [python] [openai-api] [node] [go] [lm-eval]
 # Packages go into build/, from whatever indexes pip, npm and go are set up
 # with. Versions are pinned here and in the lock files beside.
 set -eu
 cd "$(dirname "$0")/../.."
-usage='usage: run.sh MODEL.gguf [python] [node] [go] [lm-eval]'
+usage='usage: run.sh MODEL.gguf [python] [openai-api] [node] [go] [lm-eval]'
 model=${1:?$usage}
 shift
-[ $# -gt 0 ] || set -- python node go lm-eval
+[ $# -gt 0 ] || set -- python openai-api node go lm-eval
 openai=3.54.0
 lm_eval=0.4.13
 
@@ -19,30 +19,50 @@ keys=build/clients/keys
 echo "clients:$(printf %s "$OPENAI_API_KEY" | sha256sum | cut -d' ' -f1)" >"$keys"
 
 log=build/clients/server.log
-: >"$log" # of an earlier run
-bin/holdfast serve --model "$model" --listen 127.0.0.1:0 --api-keys "$keys" 2>"$log" &
-server=$!
-trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
-tries=0
-until grep -q '^ready: ' "$log"; do
-	if ! kill -0 "$server" 2>/dev/null || [ "$tries" -ge 600 ]; then
-		cat "$log" >&2
-		exit 1
-	fi
-	tries=$((tries + 1))
-	sleep 0.1
-done
-url=$(sed -n 's/^ready: .* on \(http:[^ ]*\) after .*/\1/p' "$log")
-name=$(basename "$model" .gguf)
+server=
+stop() {
+	[ -z "$server" ] || kill "$server" 2>/dev/null || true
+	[ -z "$server" ] || wait "$server" 2>/dev/null || true
+	server=
+}
+trap stop EXIT
 
-# venv NAME PACKAGE==VERSION MODULE makes an environment, once.
+# serve MODEL [FLAGS] starts a server, instead of the one before.
+serve() {
+	stop
+	: >"$log" # of an earlier run
+	bin/holdfast serve --listen 127.0.0.1:0 --api-keys "$keys" --model "$@" 2>"$log" &
+	server=$!
+	tries=0
+	until grep -q '^ready: ' "$log"; do
+		if ! kill -0 "$server" 2>/dev/null || [ "$tries" -ge 600 ]; then
+			cat "$log" >&2
+			exit 1
+		fi
+		tries=$((tries + 1))
+		sleep 0.1
+	done
+	url=$(sed -n 's/^ready: .* on \(http:[^ ]*\) after .*/\1/p' "$log")
+	name=$(basename "$1" .gguf)
+}
+
+# venv NAME PACKAGE==VERSION... makes an environment, once.
 venv() {
-	venv=build/clients/$1
-	[ -e "$venv/$2" ] && return
+	venv=$PWD/build/clients/$1
+	shift
+	[ "$(cat "$venv/packages" 2>/dev/null)" = "$*" ] && return
 	rm -rf "$venv"
 	"${PYTHON:-python3}" -m venv "$venv"
-	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$2"
-	: >"$venv/$2"
+	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+	echo "$*" >"$venv/packages"
+}
+
+# openai_tests fetches the tests that openai-python has for its API.
+openai_tests() {
+	tests=build/clients/openai-$openai
+	[ -e "$tests/tests" ] && return
+	"$venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary openai --dest build/clients "openai==$openai"
+	tar -xzf "$tests.tar.gz" -C build/clients
 }
 
 client() {
@@ -50,6 +70,19 @@ client() {
 	python)
 		venv openai "openai==$openai"
 		"$venv/bin/python" test/clients/openai_client.py "$url/v1" "$name"
+		;;
+	openai-api) # with the names and the key that are in these tests, and a model that says little
+		venv openai-api "openai[aiohttp]==$openai" pytest==9.2.0 pytest-asyncio==1.5.0 rich==15.0.0
+		openai_tests
+		echo "openai-tests:$(printf %s 'My API Key' | sha256sum | cut -d' ' -f1)" >>"$keys"
+		serve model/testdata/tiny/tiny-chat.gguf --served-model-name gpt-6-astra --served-model-name gpt-3.5-turbo-instruct
+		(
+			PYTHONPATH=$PWD/test/clients TEST_API_BASE_URL=$url/v1
+			export PYTHONPATH TEST_API_BASE_URL
+			cd "$tests"
+			"$venv/bin/python" -m pytest -p openai_api -o addopts= -q --tb=short \
+				tests/api_resources/chat/test_completions.py tests/api_resources/test_completions.py tests/api_resources/test_models.py
+		)
 		;;
 	node)
 		rm -rf build/clients/node
@@ -72,6 +105,10 @@ client() {
 
 for c in "$@"; do
 	echo "== $c"
+	case $c in
+	openai-api) ;;
+	*) [ "${name:-}" = "$(basename "$model" .gguf)" ] || serve "$model" --store build/clients/store ;;
+	esac
 	if ! client "$c"; then
 		cat "$log" >&2
 		exit 1

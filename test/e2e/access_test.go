@@ -110,3 +110,24 @@ func TestDeadlines(t *testing.T) {
 		t.Errorf("status %d: %s", status, text)
 	}
 }
+
+// TestBadFiles: what is wrong with the files of keys and certificates is said
+// before the model is looked at.
+func TestBadFiles(t *testing.T) {
+	dir := t.TempDir()
+	keys := filepath.Join(dir, "keys")
+	if err := os.WriteFile(keys, []byte("alice:no-hash\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	model := filepath.Join(dir, "no-model.gguf")
+	for name, flags := range map[string][]string{
+		keys:                       {"--api-keys", keys},
+		filepath.Join(dir, "gone"): {"--api-keys", filepath.Join(dir, "gone")},
+		filepath.Join(dir, "cert"): {"--tls-cert", filepath.Join(dir, "cert"), "--tls-key", filepath.Join(dir, "key")},
+	} {
+		out := run(t, "", append([]string{"serve", "--listen", "127.0.0.1:0", "--model", model}, flags...)...)
+		if out.code != 1 || !strings.Contains(out.stderr, name) || strings.Contains(out.stderr, "no-model") || strings.Count(out.stderr, "\n") != 1 {
+			t.Errorf("%v: exit %d, %s", flags, out.code, out.stderr)
+		}
+	}
+}

@@ -47,6 +47,14 @@ func runTests(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	scratch = dir
+	// Nothing goes to the user's own folders, and servers beside each other do not
+	// share a store: those that want one say so.
+	for name, value := range map[string]string{"HOLDFAST_STORE": "off", "XDG_STATE_HOME": filepath.Join(dir, "state")} {
+		if err := os.Setenv(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	return m.Run()
 }
 

@@ -53,6 +53,17 @@ func (t Text) Spans() []Span {
 	return spans
 }
 
+// Before returns the first n bytes of t.
+func (t Text) Before(n int) Text {
+	out := Text{s: t.s[:n]}
+	for _, k := range t.marks {
+		if k.from < n {
+			out.marks = append(out.marks, mark{k.from, min(k.to, n)})
+		}
+	}
+	return out
+}
+
 // slice returns t[from:to] in bytes. It copies the marks, not the string.
 func (m *meter) slice(t Text, from, to int) Text {
 	out := Text{s: t.s[from:to]}

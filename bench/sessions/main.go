@@ -1,0 +1,148 @@
+// Command sessions measures what durable sessions cost and give: the time to the
+// first token after a restart beside a turn that needs none and beside
+// llama-server's saved slots, a session of 43 turns, forks, parked sessions, and
+// what the log costs those that stream. It writes a table, JSON and plots.
+//
+//	go run ./bench/sessions -model models/SmolLM2-135M-Instruct.Q4_1.gguf
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/holdfast-run/holdfast/internal/plot"
+)
+
+type config struct {
+	model, holdfast, peer string
+	threads               int
+	only                  string
+	rounds                int
+}
+
+// results is what a run found, by section.
+type results struct {
+	Date    string  `json:"date"`
+	Machine string  `json:"machine"`
+	Go      string  `json:"go"`
+	Threads int     `json:"threads"`
+	Model   string  `json:"model"`
+	Tables  []table `json:"tables"`
+	charts  []plot.Chart
+}
+
+// table is one section's figures.
+type table struct {
+	Title  string     `json:"title"`
+	Notes  string     `json:"notes,omitempty"`
+	Header []string   `json:"header"`
+	Rows   [][]string `json:"rows"`
+}
+
+func (t *table) add(cells ...any) {
+	row := make([]string, len(cells))
+	for i, c := range cells {
+		switch c := c.(type) {
+		case time.Duration:
+			row[i] = fmt.Sprintf("%.1f", c.Seconds()*1e3)
+		case float64:
+			row[i] = fmt.Sprintf("%.2f", c)
+		default:
+			row[i] = fmt.Sprint(c)
+		}
+	}
+	t.Rows = append(t.Rows, row)
+}
+
+var sections = []struct {
+	name string
+	run  func(*config, *results) error
+}{
+	{"resume", resume}, {"turns", turns}, {"forks", forks}, {"parked", parked}, {"streams", streams},
+}
+
+func main() {
+	c := &config{}
+	out := flag.String("out", "bench/results/sessions", "file to write, without its extension")
+	flag.StringVar(&c.model, "model", "models/SmolLM2-135M-Instruct.Q4_1.gguf", "GGUF file")
+	flag.StringVar(&c.holdfast, "holdfast", "bin/holdfast", "the worker")
+	flag.StringVar(&c.peer, "peer", "build/peer/bin/llama-server", "llama-server; it is left out if it is not there")
+	flag.IntVar(&c.threads, "threads", runtime.NumCPU(), "compute threads, of both")
+	flag.StringVar(&c.only, "only", "", "one section: resume, turns, forks, parked or streams")
+	flag.IntVar(&c.rounds, "rounds", 3, "how often a figure is taken; the median is told")
+	flag.Parse()
+	if err := run(c, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "sessions:", err)
+		os.Exit(1)
+	}
+}
+
+func run(c *config, out string) error {
+	if _, err := os.Stat(c.peer); err != nil {
+		fmt.Fprintln(os.Stderr, "sessions: no llama-server: 'make bench-sessions' builds it")
+		c.peer = ""
+	}
+	r := &results{
+		Date: time.Now().Format(time.DateOnly), Machine: machine(), Go: runtime.Version(), Threads: c.threads, Model: filepath.Base(c.model),
+	}
+	for _, s := range sections {
+		if c.only != "" && c.only != s.name {
+			continue
+		}
+		fmt.Fprintln(os.Stderr, "sessions:", s.name)
+		if err := s.run(c, r); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return r.write(out)
+}
+
+// machine names the processor.
+func machine() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, ok := strings.CutPrefix(line, "model name"); ok {
+			return fmt.Sprintf("%s, %d cores", strings.TrimSpace(strings.TrimLeft(name, "\t :")), runtime.NumCPU())
+		}
+	}
+	return fmt.Sprintf("%s, %d cores", runtime.GOARCH, runtime.NumCPU())
+}
+
+// write writes the results as JSON, Markdown and SVG.
+func (r *results) write(out string) error {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(out+".json", append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Durable sessions\n\n%s, %s, %s, %d threads, %s. Written by `make bench-sessions`.\n", r.Date, r.Machine, r.Go, r.Threads, r.Model)
+	for _, t := range r.Tables {
+		fmt.Fprintf(&b, "\n## %s\n\n", t.Title)
+		if t.Notes != "" {
+			fmt.Fprintf(&b, "%s\n\n", t.Notes)
+		}
+		fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(t.Header, " | "), strings.Repeat(" --- |", len(t.Header)))
+		for _, row := range t.Rows {
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
+		}
+	}
+	fmt.Print(b.String())
+	if err := os.WriteFile(out+".md", []byte(b.String()), 0o644); err != nil || len(r.charts) == 0 {
+		return err
+	}
+	f, err := os.Create(out + ".svg")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return plot.SVG(f, r.charts...)
+}
