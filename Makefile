@@ -12,7 +12,7 @@ export CGO_ENABLED ?= 0
 .PHONY: help build run model model-gemma test test-long test-schedules test-clients accuracy gpu-check bench bench-peers bench-peers-serve bench-sessions bench-surface roofline test-arm64 lint generate generate-cuda clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/holdfast
 	$(GO) build -trimpath -ldflags="-s -w" -o bin/holdfast ./cmd/holdfast
