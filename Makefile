@@ -25,7 +25,7 @@ model: $(MODEL) ## fetch the default model (SmolLM2 135M, 98 MB)
 models/SmolLM2-135M-Instruct.Q4_1.gguf:
 	$(PYTHON) scripts/model.py smollm2 --dir models
 
-model-gemma: ## fetch Gemma 3 270M, used by tests of coming families
+model-gemma: ## fetch Gemma 3 270M, used by tests
 	$(PYTHON) scripts/model.py gemma3-270m --dir models
 
 test: ## all tests that need no accelerator, under 10 minutes on 2 cores
@@ -35,6 +35,7 @@ test: ## all tests that need no accelerator, under 10 minutes on 2 cores
 test-long: test-schedules ## the race detector (needs a C compiler), full counts, every fuzz target
 	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache ./scheduler ./server ./tokenlog
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run Gemma3 ./device/cpu
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog
 	$(MAKE) model-gemma && PYTHON=$(PYTHON) sh scripts/folders.sh
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -run Folders ./model

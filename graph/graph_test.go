@@ -22,6 +22,23 @@ func TestBuilderRefuses(t *testing.T) {
 		"rope of too many": {func(b *graph.Builder) graph.Value {
 			return b.RoPE(b.Embed("e", 4, 8), graph.RoPE{Heads: 2, HeadDim: 4, Freqs: make([]float64, 3)})
 		}, "RoPE"},
+		"rope of no magnitude": {func(b *graph.Builder) graph.Value {
+			return b.RoPE(b.Embed("e", 4, 8), graph.RoPE{Heads: 2, HeadDim: 4, Freqs: make([]float64, 2)})
+		}, "magnitude 0"},
+		"norm of parts of heads": {func(b *graph.Builder) graph.Value { return b.HeadNorm(b.Embed("e", 4, 8), "n", 3, 1e-5) }, "n: heads of 3"},
+		"cap of nothing":         {func(b *graph.Builder) graph.Value { return b.SoftCap(b.Embed("e", 4, 8), 0) }, "soft cap of 0"},
+		"slice past the end":     {func(b *graph.Builder) graph.Value { return b.Slice(b.Embed("e", 4, 8), 6, 3) }, "[6, 9)"},
+		"slice of nothing":       {func(b *graph.Builder) graph.Value { return b.Slice(b.Embed("e", 4, 8), 6, 0) }, "[6, 6)"},
+		"attention capped below zero": {func(b *graph.Builder) graph.Value {
+			x := b.Embed("e", 4, 8)
+			kv := b.StoreKV(x, x, graph.KVLayer{Heads: 2, HeadDim: 4})
+			return b.Attention(x, kv, graph.Attention{Heads: 2, HeadDim: 4, Cap: -1})
+		}, "capped at -1"},
+		"unlike windows": {func(b *graph.Builder) graph.Value {
+			x := b.Embed("e", 4, 8)
+			b.StoreKV(x, x, graph.KVLayer{Heads: 2, HeadDim: 4, Window: 3})
+			return b.StoreKV(x, x, graph.KVLayer{Heads: 2, HeadDim: 4, Window: 4})
+		}, "window of 4"},
 		"KV": {func(b *graph.Builder) graph.Value {
 			x := b.Embed("e", 4, 8)
 			return b.StoreKV(x, x, graph.KVLayer{Heads: 3, HeadDim: 4})

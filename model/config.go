@@ -110,11 +110,14 @@ func (c *Config) check() error {
 	if c.Window < 0 || c.Window > maxContext || c.Windowed != nil && len(c.Windowed) != c.Layers {
 		return fmt.Errorf("model: %s: window of %d positions, marked for %d of %d layers", c.Source, c.Window, len(c.Windowed), c.Layers)
 	}
-	for name, x := range map[string]float64{
-		"norm epsilon": c.NormEps, "attention scale": c.AttentionScale, "attention soft cap": c.AttentionCap, "logit soft cap": c.LogitCap,
+	for _, p := range []struct {
+		name  string
+		value float64
+	}{
+		{"norm epsilon", c.NormEps}, {"attention scale", c.AttentionScale}, {"attention soft cap", c.AttentionCap}, {"logit soft cap", c.LogitCap},
 	} {
-		if !(x >= 0) || math.IsInf(x, 1) {
-			return fmt.Errorf("model: %s: %s of %g; it must be a number that is not negative", c.Source, name, x)
+		if !(p.value >= 0) || math.IsInf(p.value, 1) {
+			return fmt.Errorf("model: %s: %s of %g; it must be a number that is not negative", c.Source, p.name, p.value)
 		}
 	}
 	return nil

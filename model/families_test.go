@@ -173,18 +173,23 @@ func TestFamilyKeys(t *testing.T) {
 	if a[0].Cap != 0 || len(caps) != 0 || second(r[0]) != "100" || second(r[10]) != "8000" || second(r[12]) != "100" {
 		t.Errorf("gemma3: %+v, caps %v, periods %s, %s, %s", a[0], caps, second(r[0]), second(r[10]), second(r[12]))
 	}
+	wide := map[string][]int{ // heads of 8
+		"attn_q.weight": {16, 8}, "attn_k.weight": {8, 8}, "attn_v.weight": {8, 8}, "attn_output.weight": {8, 16},
+		"attn_q_norm.weight": {8}, "attn_k_norm.weight": {8},
+	}
 	for family, layers := range map[string]int{"gemma2": 46, "gemma3": 62} { // the 27B
 		a, _, _ := build(family, func(f *file) {
-			for i := 7; i < layers; i++ {
-				for name, shape := range of(family).tensors {
-					if part, ok := strings.CutPrefix(name, "blk.0."); ok {
-						f.tensors[fmt.Sprintf("blk.%d.%s", i, part)] = shape
-					}
+			for name, shape := range of(family).tensors {
+				part, ok := strings.CutPrefix(name, "blk.0.")
+				if other := wide[part]; other != nil {
+					shape = other
+				}
+				for i := 0; ok && i < layers; i++ {
+					f.tensors[fmt.Sprintf("blk.%d.%s", i, part)] = shape
 				}
 			}
 			f.meta[family+".block_count"] = uint32(layers)
-			f.meta[family+".attention.key_length"] = uint32(4)
-			f.meta[family+".embedding_length"] = uint32(8)
+			f.meta[family+".attention.key_length"] = uint32(8)
 		})
 		if want := 1 / math.Sqrt(8.0/2); a[0].Scale != want {
 			t.Errorf("%s of %d layers: scale %g, want %g", family, layers, a[0].Scale, want)

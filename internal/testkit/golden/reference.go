@@ -3,7 +3,9 @@ package golden
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,13 +15,14 @@ import (
 // Reference is what transformers computes for a model in float32, teacher-forced
 // over the first len(TopIDs) tokens of a text, as one context from position 0.
 type Reference struct {
-	// Tokens is the whole text, without special tokens. Position i of the
-	// fields below is the distribution after Tokens[i].
+	// Tokens is the whole text, without special tokens but for a BOS at its start
+	// where the model wants one. Position i of the fields below is the distribution
+	// after Tokens[i].
 	Tokens []int32
 	Vocab  int
 	// TopIDs and TopLogits are each position's greatest logits, in descending
 	// order; LogSumExp is over the whole row.
-	TopIDs    [][]uint16
+	TopIDs    [][]int32
 	TopLogits [][]float32
 	LogSumExp []float64
 
@@ -39,7 +42,7 @@ type PeerKL struct {
 	Batch          int
 	FlashAttention bool    `json:"flash_attention"`
 	KV             string  // type of the KV cache
-	MeanKL         float64 `json:"mean_kl"` // by the rule of MeanKL
+	MeanKL         float64 `json:"mean_kl"` // over all positions
 	MedianKL       float64 `json:"median_kl"`
 	MaxKL          float64 `json:"max_kl"`
 	SameTop        float64 `json:"same_top"` // share of positions with the reference's first choice
@@ -64,8 +67,8 @@ func (p Peer) Best(batch int) float64 {
 	return best
 }
 
-// TextPath returns the path of the text that SmolLM2's reference is about. The
-// tokens leave out its final newline.
+// TextPath returns the path of the text that references are about. The tokens
+// leave out its final newline.
 func TextPath(t testing.TB) string {
 	t.Helper()
 	return filepath.Join(Root(t), "internal", "testkit", "golden", "testdata", "text.txt")
@@ -74,16 +77,32 @@ func TextPath(t testing.TB) string {
 // SmolLM2 returns the reference for SmolLM2-135M-Instruct Q4_1.
 func SmolLM2(t testing.TB) *Reference {
 	t.Helper()
+	return open(t, "smollm2.golden", "peer.json")
+}
+
+// Gemma3 returns the reference for Gemma 3 270M Q4_K_M.
+func Gemma3(t testing.TB) *Reference {
+	t.Helper()
+	return open(t, "gemma3.golden", "gemma3-peer.json")
+}
+
+// open reads a reference, and what the peer achieves against it if that has been
+// measured: Perplexity and Peer are zero else.
+func open(t testing.TB, golden, peers string) *Reference {
+	t.Helper()
 	dir := filepath.Dir(TextPath(t))
-	data, err := os.ReadFile(filepath.Join(dir, "smollm2.golden"))
+	data, err := os.ReadFile(filepath.Join(dir, golden))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ref, err := parseReference(data)
 	if err != nil {
-		t.Fatalf("golden: smollm2.golden: %v", err)
+		t.Fatalf("golden: %s: %v", golden, err)
 	}
-	data, err = os.ReadFile(filepath.Join(dir, "peer.json"))
+	data, err = os.ReadFile(filepath.Join(dir, peers))
+	if errors.Is(err, fs.ErrNotExist) {
+		return ref // nobody has measured the peer on it
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,30 +111,32 @@ func SmolLM2(t testing.TB) *Reference {
 		Peer      Peer
 	}
 	if err := json.Unmarshal(data, &peer); err != nil {
-		t.Fatalf("golden: peer.json: %v", err)
+		t.Fatalf("golden: %s: %v", peers, err)
 	}
 	ref.Perplexity, ref.Peer = peer.Reference.Perplexity, peer.Peer
 	return ref
 }
 
 func parseReference(data []byte) (*Reference, error) {
-	r := reader{r: bytes.NewReader(data)}
-	r.magic("HFKL0001")
+	r, idBytes := reader{r: bytes.NewReader(data)}, 2
+	if bytes.HasPrefix(data, []byte("HFKL0002")) { // a vocabulary that two bytes cannot name
+		r.magic("HFKL0002")
+		idBytes = 3
+	} else {
+		r.magic("HFKL0001")
+	}
 	n, top, vocab, text := r.u32(), r.u32(), r.u32(), r.u32()
-	if r.err == nil && len(data) != 24+2*text+n*(8+6*top) {
+	if r.err == nil && len(data) != 24+idBytes*text+n*(8+(idBytes+4)*top) {
 		r.err = fmt.Errorf("%d bytes for %d positions of %d and %d tokens", len(data), n, top, text)
 	}
 	if r.err != nil {
 		return nil, r.err
 	}
 	ref := &Reference{Vocab: vocab, LogSumExp: make([]float64, n)}
-	tokens, ids, logits := make([]uint16, text), make([]uint16, n*top), make([]float32, n*top)
-	for _, v := range []any{tokens, ref.LogSumExp, ids, logits} {
-		r.read(v)
-	}
-	for _, id := range tokens {
-		ref.Tokens = append(ref.Tokens, int32(id))
-	}
+	ref.Tokens = r.ids(text, idBytes)
+	r.read(ref.LogSumExp)
+	ids, logits := r.ids(n*top, idBytes), make([]float32, n*top)
+	r.read(logits)
 	for i := range n {
 		lo, hi := i*top, (i+1)*top
 		ref.TopIDs = append(ref.TopIDs, ids[lo:hi:hi])
@@ -124,34 +145,30 @@ func parseReference(data []byte) (*Reference, error) {
 	return ref, r.err
 }
 
-// MeanKL returns the mean over all positions of KL(reference || logits), in
-// nats. Row i of logits is the distribution after ref.Tokens[:i+1]; rows are
-// asked for in ascending order, each once.
-//
-// The estimate has a bucket for each of the reference's top tokens and one for
-// the rest, so it is a lower bound of the KL over the whole vocabulary.
-func MeanKL(ref *Reference, logits func(pos int) []float32) float64 {
-	var sum float64
-	for i := range ref.TopIDs {
-		sum += KL(ref.TopIDs[i], ref.TopLogits[i], ref.LogSumExp[i], logits(i))
-	}
-	return sum / float64(len(ref.TopIDs))
-}
-
-// KL returns KL(p || q) over len(ids)+1 buckets: p is given by the logits top of
-// the tokens ids and by the log-sum-exp of its whole row, q by its row.
-func KL(ids []uint16, top []float32, logSumExp float64, row []float32) float64 {
-	in := make(map[uint16]bool, len(ids))
-	for _, id := range ids {
-		in[id] = true
-	}
-	var rest []float32
-	for id, v := range row {
-		if !in[uint16(id)] {
-			rest = append(rest, v)
+// ids reads token IDs of so many bytes each.
+func (r *reader) ids(n, size int) []int32 {
+	raw := make([]byte, n*size)
+	r.read(raw)
+	ids := make([]int32, n)
+	for i := range ids {
+		for b := size - 1; b >= 0; b-- {
+			ids[i] = ids[i]<<8 | int32(raw[i*size+b])
 		}
 	}
-	norm := logSumExpOf(row)
+	return ids
+}
+
+// KL returns KL(p || q) in nats, over len(ids)+1 buckets: p is given by the logits
+// top of the tokens ids and by the log-sum-exp of its whole row, q by its row. The
+// rest of the vocabulary is one bucket, so it is a lower bound of the KL over all.
+func KL(ids []int32, top []float32, logSumExp float64, row []float32) float64 {
+	rest := append([]float32(nil), row...)
+	all := make([]float32, 0, len(ids))
+	for _, id := range ids {
+		all, rest[id] = append(all, row[id]), float32(math.Inf(-1))
+	}
+	logRest := logSumExpOf(rest)
+	norm := logAddExp(logSumExpOf(all), logRest)
 	kl, pRest := 0.0, 1.0
 	for i, id := range ids {
 		logP := float64(top[i]) - logSumExp
@@ -160,7 +177,7 @@ func KL(ids []uint16, top []float32, logSumExp float64, row []float32) float64 {
 		pRest -= p
 	}
 	if pRest > 1e-12 { // below, it is rounding
-		kl += pRest * (math.Log(pRest) - (logSumExpOf(rest) - norm))
+		kl += pRest * (math.Log(pRest) - (logRest - norm))
 	}
 	return kl
 }
@@ -177,7 +194,8 @@ func NLL(row []float32, id int32) float64 { return logSumExpOf(row) - float64(ro
 // how many tokens it scored.
 //
 // The rule holds for vocabularies that do not ask for a BOS token, as SmolLM2's;
-// for others llama-perplexity puts it in the place of each chunk's first token.
+// for others llama-perplexity puts it in the place of each chunk's first token,
+// and eval must do so.
 func Perplexity(tokens []int32, n int, eval func(chunk []int32, from int) [][]float32) (float64, int) {
 	var nll float64
 	scored := 0
@@ -188,6 +206,17 @@ func Perplexity(tokens []int32, n int, eval func(chunk []int32, from int) [][]fl
 		}
 	}
 	return math.Exp(nll / float64(scored)), scored
+}
+
+// logAddExp returns log(e^x + e^y).
+func logAddExp(x, y float64) float64 {
+	if x < y {
+		x, y = y, x
+	}
+	if math.IsInf(y, -1) {
+		return x
+	}
+	return x + math.Log1p(math.Exp(y-x))
 }
 
 func logSumExpOf(row []float32) float64 {
