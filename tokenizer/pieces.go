@@ -1,6 +1,8 @@
 package tokenizer
 
 import (
+	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -109,10 +111,18 @@ type merge struct {
 	id          int32
 }
 
-// spelled is a word and its token.
+// spelled is a word and its token. head is its first eight bytes, the first one
+// on top, by which most words are in order already.
 type spelled struct {
+	head uint64
 	word string
 	id   int32
+}
+
+func headOf(word string) uint64 {
+	var b [8]byte
+	copy(b[:], word)
+	return binary.BigEndian.Uint64(b[:])
 }
 
 // mergePieces makes the merges of a vocabulary that has none of its own: two
@@ -125,9 +135,14 @@ type spelled struct {
 func (t *Tokenizer) mergePieces(ranks []uint32) {
 	sorted := make([]spelled, 0, len(t.words))
 	for word, id := range t.words {
-		sorted = append(sorted, spelled{word, id})
+		sorted = append(sorted, spelled{headOf(word), word, id})
 	}
-	slices.SortFunc(sorted, func(a, b spelled) int { return strings.Compare(a.word, b.word) })
+	slices.SortFunc(sorted, func(a, b spelled) int {
+		if order := cmp.Compare(a.head, b.head); order != 0 {
+			return order
+		}
+		return strings.Compare(a.word, b.word)
+	})
 	all := make([]merge, 0, 2*len(sorted))
 	var open []spelled // each begins the next one, and all begin the word at hand
 	for _, w := range sorted {
@@ -171,7 +186,7 @@ func (t *Tokenizer) atomOf(word string) (spelled, bool) {
 		return spelled{}, false
 	}
 	id, ok := t.symbolOf(word[:n])
-	return spelled{word[:n], id}, ok
+	return spelled{word: word[:n], id: id}, ok
 }
 
 // symbolOf returns the symbol that is spelled so. A rune that only longer pieces

@@ -100,7 +100,8 @@ func encodeQ4_0(dst []byte, src []float32) bool {
 	return true
 }
 
-// quant4 returns x in steps of 1/inverse, plus 8. The product is exact.
+// quant4 returns x in steps of 1/inverse, plus 8, rounded by adding a half. Product
+// and sum are rounded to float32 each, as the gguf package has them.
 func quant4(x, inverse float32) byte {
-	return byte(min(max(int(float64(x)*float64(inverse)+8.5), 0), 15))
+	return byte(min(max(int(float32(x*inverse)+8.5), 0), 15))
 }

@@ -85,7 +85,7 @@ func hostileSafetensors() []hostile {
 		format("negative", `{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}`, "-2"),
 		format("text for a number", `{"dtype":"F32","shape":["2"],"data_offsets":[0,8]}`, "whole numbers"),
 		format("five dimensions", `{"dtype":"F32","shape":[1,1,1,1,2],"data_offsets":[0,8]}`, "more than 4"),
-		format("dimension of 0", `{"dtype":"F32","shape":[0],"data_offsets":[0,0]}`, "0"),
+		format("dimension of 0", `{"dtype":"F32","shape":[0],"data_offsets":[0,0]}`, "a dimension is 0"),
 		format("product over 2^64", `{"dtype":"F32","shape":[4294967296,4294967296,2],"data_offsets":[0,8]}`, "too many"),
 		format("offsets past the file", `{"dtype":"F32","shape":[2],"data_offsets":[4,12]}`, "not in the 8 bytes"),
 		format("offsets the wrong way", `{"dtype":"F32","shape":[2],"data_offsets":[8,0]}`, "not in the 8 bytes"),

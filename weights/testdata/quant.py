@@ -33,7 +33,20 @@ def values():
     x[9] *= 2e5
     x[10:40] *= np.exp(rng.uniform(-8, 8, (30, 1))).astype(np.float32)
     x[40:60] = x[40:60].astype(np.float16)
+    x[60:64] = near_halves(rng)
     return x
+
+
+def near_halves(rng):
+    """Blocks with a quant of Q4_0 that differs if the steps before it are not rounded to float32."""
+    found = []
+    while len(found) < 4:
+        x = rng.standard_normal((1 << 14, 32)).astype(np.float32)
+        largest = np.take_along_axis(x, abs(x).argmax(axis=1, keepdims=True), axis=1)
+        inverse = np.float32(1) / (largest / np.float32(-8))
+        exact = x.astype(np.float64) * inverse.astype(np.float64) + 8.5
+        found += list(x[(np.trunc(x * inverse + np.float32(8.5)) != np.trunc(exact)).any(axis=1)])
+    return found[:4]
 
 
 def main():
