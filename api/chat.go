@@ -18,6 +18,8 @@ type ChatRequest struct {
 
 	// Other holds the members that no field above names.
 	Other jsontext.Value `json:",embed"`
+
+	anyModel bool // 'model' may be left out
 }
 
 // TokenLimit returns the most tokens to generate, or 0 if the request sets no

@@ -22,6 +22,16 @@ func DecodeChatRequest(body []byte) (*ChatRequest, error) {
 	return &r, nil
 }
 
+// DecodeTurnRequest does the same for a session's turn, which need not name the
+// model: the session has one.
+func DecodeTurnRequest(body []byte) (*ChatRequest, error) {
+	r := ChatRequest{anyModel: true}
+	if err := decodeBody(body, &r); err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
 // decodeBody decodes and checks a body. An error is always an *Error.
 func decodeBody(body []byte, into interface{ validate() error }) error {
 	if err := checkShape(body); err != nil {

@@ -10,7 +10,7 @@ func (r *ChatRequest) validate() error {
 	if err := checkUnsupported(r.Other, unsupportedChat, ""); err != nil {
 		return err
 	}
-	if r.Model == "" {
+	if r.Model == "" && !r.anyModel {
 		return BadRequest(CodeMissingParameter, "model", "The parameter 'model' is required.")
 	}
 	if len(r.Messages) == 0 {

@@ -25,12 +25,25 @@ var chatKind = kind{
 	whole:    wholeChat,
 }
 
-func readChat(body []byte) (*job, error) {
-	req, err := api.DecodeChatRequest(body)
-	if err != nil {
-		return nil, err
+// turnKind is POST /v1/sessions/{id}/turns.
+var turnKind = chatKind.with(api.DecodeTurnRequest)
+
+func readChat(body []byte) (*job, error) { return chatReader(api.DecodeChatRequest)(body) }
+
+// with returns a kind whose requests are decoded in another way.
+func (k kind) with(decode func([]byte) (*api.ChatRequest, error)) kind {
+	k.read = chatReader(decode)
+	return k
+}
+
+func chatReader(decode func([]byte) (*api.ChatRequest, error)) func([]byte) (*job, error) {
+	return func(body []byte) (*job, error) {
+		req, err := decode(body)
+		if err != nil {
+			return nil, err
+		}
+		return chatJob(req), nil
 	}
-	return chatJob(req), nil
 }
 
 func chatJob(req *api.ChatRequest) *job {

@@ -138,7 +138,7 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 		return none, err
 	}
 	c.job = j
-	if !c.s.named(j.Model) {
+	if j.Model != "" && !c.s.named(j.Model) { // a turn may leave it out
 		return none, modelNotFound(j.Model)
 	}
 	if err := checkTokens(c.info.VocabSize, "stop_token_ids", j.StopTokenIDs); err != nil {

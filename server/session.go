@@ -63,7 +63,7 @@ func (s *Server) addSessions(all map[string][]route) {
 	}
 	all[turnsPath] = []route{
 		{"GET", keyed, noBody, s.sessionCall((*call).turns)},
-		{"POST", keyed, api.MaxBodyBytes, s.completions(&chatKind)},
+		{"POST", keyed, api.MaxBodyBytes, s.completions(&turnKind)},
 	}
 	all[oneTurnPath] = []route{{"GET", keyed, noBody, s.turn}}
 	for verb, serve := range map[string]func(*call) (any, error){

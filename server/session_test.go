@@ -345,3 +345,18 @@ func TestSessionIsItsPrincipals(t *testing.T) {
 		t.Errorf("alice's sessions: %+v", got)
 	}
 }
+
+// TestTurnWithoutModel: a turn need not name the model; a model that is not served
+// is refused as everywhere.
+func TestTurnWithoutModel(t *testing.T) {
+	if _, err := api.DecodeChatRequest([]byte(`{"messages":[{"role":"user","content":"a"}]}`)); err == nil {
+		t.Error("a chat completion without a model")
+	}
+	req, err := api.DecodeTurnRequest([]byte(`{"messages":[{"role":"user","content":"a"}]}`))
+	if err != nil || len(req.Messages) != 1 {
+		t.Errorf("%+v, %v", req, err)
+	}
+	if _, err := api.DecodeTurnRequest([]byte(`{"messages":[]}`)); err == nil {
+		t.Error("a turn without messages")
+	}
+}
