@@ -216,6 +216,12 @@ func (d *design) attention(i graph.Value, op graph.Attention) error {
 	if qr.Interleaved != kr.Interleaved || !slices.Equal(qr.Freqs, kr.Freqs) {
 		return unsupported("layer %d: queries and keys turned by different angles", layer)
 	}
+	if qr.Magnitude != kr.Magnitude || len(qr.Freqs) > 0 && qr.Magnitude != 1 {
+		return unsupported("layer %d: RoPE of magnitude %g and %g", layer, qr.Magnitude, kr.Magnitude)
+	}
+	if op.Cap != 0 {
+		return unsupported("layer %d: scores with a soft cap", layer)
+	}
 	if len(qr.Freqs)%2 != 0 || len(qr.Freqs) > 256 {
 		return unsupported("layer %d: RoPE of %d pairs", layer, len(qr.Freqs))
 	}

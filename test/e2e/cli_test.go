@@ -387,7 +387,7 @@ func TestCompletion(t *testing.T) {
 	}
 	for _, c := range []struct{ words, want string }{
 		{`holdfast ser`, "serve\n"},
-		{`holdfast serve --device ""`, "cpu\nref\n"},
+		{`holdfast serve --device ""`, "auto\ncpu\ncuda\nref\n"},
 		{`holdfast serve --device = r`, "ref\n"},
 		{`holdfast serve --model my`, "my model.gguf\n"},
 		{`holdfast serve --drain`, "--drain-timeout\n"},
