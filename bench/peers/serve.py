@@ -51,7 +51,7 @@ def commands(a):
         SIDES[0]: peer + ["-fa", "off"],
         SIDES[1]: peer + ["-fa", "on"],
         SIDES[2]: [a.holdfast, "serve", "--model", a.model, "--threads", a.threads, "--max-sequences", a.streams,
-                   "--context", a.context, "--log-level", "error"],
+                   "--context", a.context, "--log-level", "error", "--store", "off"],
     }
 
 
