@@ -24,6 +24,7 @@ type Info struct {
 	Device        string // backend name: "cpu" or "ref"
 	BlockTokens   int    // token positions of a KV block
 	Class         string // numerics class, docs/NUMERICS.md
+	Exact         bool   // of a class whose bits do not depend on the batch: what is resumed goes on as if it had not stopped
 }
 
 // Request is one prompt, and the completions to make of it.

@@ -229,6 +229,7 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 		return err
 	}
 	e.info.Class = prog.Class()
+	e.info.Exact = !strings.HasSuffix(e.info.Class, "-fast") // docs/NUMERICS.md
 	e.identity.done = make(chan struct{})
 	go func() { // a large file takes longer to hash than to map
 		defer close(e.identity.done)

@@ -53,7 +53,7 @@ type fakeWorker struct {
 var hello = []engine.Delta{{Text: "Hel"}, {Text: ""}, {Text: "lo \"you\"\n"}, {Text: "é☺", Finish: engine.FinishStop}}
 
 func (w *fakeWorker) Info() engine.Info {
-	return engine.Info{ID: "tiny", Created: time.Unix(1700000000, 0), ContextLength: 512, VocabSize: 100, BlockTokens: 32, Class: "cpu-1"}
+	return engine.Info{ID: "tiny", Created: time.Unix(1700000000, 0), ContextLength: 512, VocabSize: 100, BlockTokens: 32, Class: "cpu-1", Exact: true}
 }
 
 func (w *fakeWorker) EncodeChat(in chat.Input) ([]int32, error) {

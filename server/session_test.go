@@ -275,6 +275,11 @@ func TestSessionModel(t *testing.T) {
 	s := serveSessions(t, w, t.TempDir())
 	one := s.create("{}")
 	s.chat(one.ID, "", "hi")
+	w.variant = true // as on a GPU without --batch-invariant
+	if got := s.chat(one.ID, "", "hi"); got.Session.Exact {
+		t.Errorf("a batch that changes the bits, and %+v", got.Session)
+	}
+	w.variant = false
 	w.digests.Weights = [32]byte{9}
 	s.refused(409, api.CodeModelMismatch, "POST", chatPath, chatOf(one.ID, "", "hi"))
 	if got := s.chat(one.ID, `,"allow_inexact":true`, "hi"); got.Session.Exact {

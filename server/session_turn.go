@@ -243,7 +243,7 @@ func (t *turn) take(c *completion, p *piece) error {
 		return nil
 	}
 	tokens, size := c.s.sessions.Shown(t.request, t.drawn, string(t.text))
-	exact := !t.running.Session().Inexact && !t.running.Info().Inexact
+	exact := c.info.Exact && !t.running.Session().Inexact && !t.running.Info().Inexact
 	head, err := t.running.Commit(c.ctx, session.Commit{
 		Tokens: tokens,
 		Finish: string(p.Finish),
