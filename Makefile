@@ -38,6 +38,7 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run Gemma3 ./device/cpu
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog ./session ./kvcache/store
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -v -run 'Resume|Damaged|PowerCuts' ./engine
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -v -run CUDA ./engine
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -v -run 'Leavers|Storms|IdleConnections|Overload|Witness|Kill' ./test/e2e
 	$(MAKE) model-gemma && PYTHON=$(PYTHON) sh scripts/folders.sh
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -run Folders ./model
@@ -46,7 +47,7 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 	READERTIME=10000000x sh scripts/fuzz.sh
 
 test-schedules: $(MODEL) ## batching at full counts: a million steps and canaries, 50 schedules of the real model
-	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 40m -v -run 'SimLong|Schedules|Canaries' ./scheduler ./engine
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 40m -v -run 'SimLong|Schedules|Canaries' -skip CUDA ./scheduler ./engine
 
 test-clients: build $(MODEL) ## clients of OpenAI in Python (and its own API tests), Node and Go, and lm-eval, against a served model
 	sh test/clients/run.sh $(MODEL) $(CLIENTS)
