@@ -23,7 +23,7 @@ type config struct {
 	model, holdfast, peer string
 	threads               int
 	only                  string
-	rounds                int
+	rounds, longest       int
 }
 
 // results is what a run found, by section.
@@ -76,6 +76,7 @@ func main() {
 	flag.IntVar(&c.threads, "threads", runtime.NumCPU(), "compute threads, of both")
 	flag.StringVar(&c.only, "only", "", "one section: resume, turns, forks, parked or streams")
 	flag.IntVar(&c.rounds, "rounds", 3, "how often a figure is taken; the median is told")
+	flag.IntVar(&c.longest, "longest", 7000, "most tokens of context of a resume")
 	flag.Parse()
 	if err := run(c, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "sessions:", err)

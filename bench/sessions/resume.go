@@ -53,6 +53,18 @@ func (c *client) turn(content string, tokens int) (*reply, error) {
 	})
 }
 
+// blockBytes returns the size of a block of the session's KV, of which it has so
+// many tokens and a few.
+func (c *client) blockBytes(tokens int) (int64, error) {
+	var s struct {
+		Bytes struct{ Total int64 }
+	}
+	if err := c.w.call("GET", "/v1/sessions/"+c.id, nil, &s); err != nil {
+		return 0, err
+	}
+	return s.Bytes.Total / int64(max(tokens/32, 1)), nil
+}
+
 // resume measures the time to the first token of a turn after a restart, by the
 // length of the context.
 func resume(c *config, r *results) error {
@@ -64,6 +76,9 @@ func resume(c *config, r *results) error {
 	chart := plot.Chart{Title: "Resume after a restart", X: "tokens of context", Y: "ms to the first token"}
 	series := []plot.Series{{Name: "warm"}, {Name: "page cache"}, {Name: "disk"}, {Name: "recomputed"}, {Name: "llama-server"}}
 	for _, n := range []int{500, 1000, 2000, 4000, 7000} {
+		if n > c.longest {
+			break
+		}
 		figures := [5][]time.Duration{}
 		var bars [2][]time.Duration
 		var cached int
@@ -127,11 +142,15 @@ func resumeOnce(c *config, n, round int) (*resumed, error) {
 		return nil, err
 	}
 	got.took[0], got.tokens = warm.first, warm.prompt
+	block, err := cl.blockBytes(warm.prompt)
+	if err != nil {
+		return nil, err
+	}
 	for i, mode := range []string{"load", "load", "recompute"} {
 		if err := w.stop(); err != nil {
 			return nil, err
 		}
-		speed, err := readStore(store, i == 1, &got.bytes)
+		speed, err := readStore(store, i == 1)
 		if err != nil {
 			return nil, err
 		}
@@ -151,6 +170,7 @@ func resumeOnce(c *config, n, round int) (*resumed, error) {
 		got.took[1+i] = again.first
 		if i < 2 {
 			got.cached = again.cached
+			got.bytes = int64(again.cached/32) * block
 			got.bars[i] = got.took[0] + time.Duration(float64(got.bytes)/(0.8*speed)*1e9) + 20*time.Millisecond
 		}
 	}
@@ -166,7 +186,7 @@ func kvFiles(store string) ([]string, error) { return filepath.Glob(filepath.Joi
 
 // readStore reads the blocks' files as far as they are written, cold or from the
 // page cache, and returns bytes a second.
-func readStore(store string, cold bool, bytes *int64) (float64, error) {
+func readStore(store string, cold bool) (float64, error) {
 	if cold {
 		if err := dropStore(store); err != nil {
 			return 0, err
@@ -195,7 +215,6 @@ func readStore(store string, cold bool, bytes *int64) (float64, error) {
 		}
 		total += n
 	}
-	*bytes = total
 	return float64(total) / time.Since(began).Seconds(), nil
 }
 

@@ -17,6 +17,10 @@ import (
 	"time"
 )
 
+// caller asks each time on a connection of its own: llama-server closes them when
+// it likes.
+var caller = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 // worker is a running 'holdfast serve' or llama-server.
 type worker struct {
 	cmd *exec.Cmd
@@ -58,7 +62,7 @@ func startPeer(c *config, slots string) (*worker, error) {
 		return nil, err
 	}
 	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if res, err := http.Get(w.url + "/health"); err == nil {
+		if res, err := caller.Get(w.url + "/health"); err == nil {
 			res.Body.Close()
 			if res.StatusCode == 200 {
 				return w, nil
@@ -94,7 +98,7 @@ func (w *worker) call(method, path string, body, answer any) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	res, err := http.DefaultClient.Do(req)
+	res, err := caller.Do(req)
 	if err != nil {
 		return err
 	}
@@ -134,7 +138,7 @@ func (w *worker) stream(path string, body map[string]any) (*reply, error) {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	began := time.Now()
-	res, err := http.DefaultClient.Do(req)
+	res, err := caller.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +194,7 @@ func (w *worker) stream(path string, body map[string]any) (*reply, error) {
 
 // metric reads one of Holdfast's metrics.
 func (w *worker) metric(name string) (n float64, err error) {
-	res, err := http.Get(w.url + "/metrics")
+	res, err := caller.Get(w.url + "/metrics")
 	if err != nil {
 		return 0, err
 	}
