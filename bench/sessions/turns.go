@@ -9,23 +9,34 @@ import (
 	"github.com/holdfast-run/holdfast/internal/plot"
 )
 
+// onNewStore starts a worker on a store of its own, with a session; remove takes
+// the store away again.
+func onNewStore(c *config) (cl *client, remove func(), err error) {
+	store, err := os.MkdirTemp("", "holdfast-sessions-")
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := startHoldfast(c, store)
+	if err == nil {
+		cl, err = newClient(w, "turn")
+	}
+	if err != nil {
+		os.RemoveAll(store)
+		return nil, nil, err
+	}
+	return cl, func() { os.RemoveAll(store) }, nil
+}
+
 // turns leads a session of 43 turns, the median of agents' sessions (vllm#57103),
 // and counts what is written.
 func turns(c *config, r *results) error {
 	const count, words43, made = 43, 120, 16
-	store, err := os.MkdirTemp("", "holdfast-sessions-")
+	cl, remove, err := onNewStore(c)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(store)
-	w, err := startHoldfast(c, store)
-	if err != nil {
-		return err
-	}
-	cl, err := newClient(w, "turn")
-	if err != nil {
-		return err
-	}
+	defer remove()
+	w := cl.w
 	ours := plot.Series{Name: "holdfast, durable after each turn"}
 	var took []time.Duration
 	tokens := 0
@@ -117,19 +128,12 @@ func peerTurns(c *config, count, n, made int) (*peerLog, error) {
 
 // forks measures forks of a long session: the call, and the first turn of a fork.
 func forks(c *config, r *results) error {
-	store, err := os.MkdirTemp("", "holdfast-sessions-")
+	cl, remove, err := onNewStore(c)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(store)
-	w, err := startHoldfast(c, store)
-	if err != nil {
-		return err
-	}
-	cl, err := newClient(w, "turn")
-	if err != nil {
-		return err
-	}
+	defer remove()
+	w := cl.w
 	got, err := cl.turn(words(1, 7850), 8)
 	if err != nil {
 		return err
