@@ -30,9 +30,10 @@ model-gemma: ## fetch Gemma 3 270M, used by tests
 
 test: ## all tests that need no accelerator, under 10 minutes on 2 cores
 	$(GO) vet ./...
-	$(GO) test ./...
+	RAPID_SEED=1 $(GO) test ./...
 
 test-long: test-schedules ## the race detector (needs a C compiler), full counts, every fuzz target
+	RAPID_CHECKS=5000 $(GO) test -count=1 -timeout 30m ./kvcache ./sampler ./scheduler ./session -run 'Model|Plain|Math|Kept|Pool|Window'
 	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache/... ./scheduler ./server ./session ./tokenlog
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run Gemma3 ./device/cpu
