@@ -8,6 +8,7 @@ package cpu
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/graph"
@@ -68,13 +69,16 @@ func (Backend) Compile(ctx context.Context, g *graph.Graph, w *weights.File, o d
 			err = fmt.Errorf("%w (%v)", err, p.Close())
 		}
 	}()
-	if p.weights, err = loadWeights(ctx, g, w, p.team, o.Progress); err != nil {
-		return nil, err
-	}
+	var touching sync.WaitGroup
+	defer touching.Wait() // before Close
 	for kind := range p.pools {
 		if p.pools[kind], err = newPool(g, o, device.PoolKind(kind)); err != nil {
 			return nil, err
 		}
+		touching.Go(p.pools[kind].touch)
+	}
+	if p.weights, err = loadWeights(ctx, g, w, p.team, o.Progress); err != nil {
+		return nil, err
 	}
 	if p.scratch, err = slab.New(l.bytes()); err != nil {
 		return nil, err

@@ -20,6 +20,9 @@ type pool struct {
 	block  int   // bytes of one block
 	blocks int
 	dtype  graph.DType
+
+	longest int // bytes of the longest sequence
+	touched int // bytes from the start that have pages, or will have soon
 }
 
 func blockBytes(g *graph.Graph, t graph.DType, kind device.PoolKind) int {
@@ -46,7 +49,28 @@ func newPool(g *graph.Graph, o device.Options, kind device.PoolKind) (*pool, err
 		return nil, err
 	}
 	p.data = p.slab.Take(p.blocks * p.block)
+	p.longest = min(o.MaxBlocks(), p.blocks) * p.block
 	return p, nil
+}
+
+// touch backs the memory of the first sequence with pages. Without it, what is read
+// from the disk after a restart waits for the kernel longer than for the disk.
+func (p *pool) touch() {
+	p.slab.Touch(0, p.longest)
+	p.touched = p.longest
+}
+
+// touchAhead keeps the memory behind the blocks in use backed with pages, for as
+// many as a sequence may have: blocks are handed out from the first one on.
+func (p *pool) touchAhead(used []int32) {
+	end := 0
+	for _, b := range used {
+		end = max(end, (int(b)+1)*p.block)
+	}
+	if end > p.touched-p.longest/2 {
+		p.touched = end + p.longest
+		p.slab.TouchAhead(p.touched)
+	}
 }
 
 // head returns where a block keeps the K and the V of one head of a layer.

@@ -101,6 +101,9 @@ func (p *program) Launch(in *device.StepInput) (device.Ticket, error) {
 	if err := p.table.Apply(in.Tables); err != nil {
 		return nil, err
 	}
+	for _, d := range in.Tables {
+		p.pools[d.Kind].touchAhead(d.Blocks)
+	}
 	p.prepare(in)
 	for _, ph := range p.phases {
 		if n := ph.tasks(); n > 0 {

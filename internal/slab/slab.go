@@ -4,6 +4,8 @@ package slab
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -13,11 +15,16 @@ import (
 const Align = 64
 
 // Slab is one anonymous mapping, handed out from its start. Pages cost memory
-// once they are written. It is not safe for concurrent use; the bytes handed
-// out are valid until Close.
+// once they are touched. It is not safe for concurrent use but where a method says
+// so; the bytes handed out are valid until Close.
 type Slab struct {
 	data []byte
 	used int
+
+	touched int // bytes from the start that TouchAhead was asked for
+	more    chan [2]int
+	toucher sync.WaitGroup
+	closing atomic.Bool
 }
 
 // New maps size bytes, zeroed, and asks for huge pages.
@@ -58,4 +65,11 @@ func Floats(b []byte) []float32 {
 }
 
 // Close unmaps the memory.
-func (s *Slab) Close() error { return unix.Munmap(s.data) }
+func (s *Slab) Close() error {
+	s.closing.Store(true)
+	if s.more != nil {
+		close(s.more)
+	}
+	s.toucher.Wait()
+	return unix.Munmap(s.data)
+}
