@@ -8,8 +8,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,18 +28,27 @@ type config struct {
 	rounds, longest       int
 }
 
-// results is what a run found, by section.
+// results is what was found, by section.
 type results struct {
-	Date    string  `json:"date"`
-	Machine string  `json:"machine"`
-	Go      string  `json:"go"`
-	Threads int     `json:"threads"`
-	Model   string  `json:"model"`
-	Tables  []table `json:"tables"`
-	charts  []plot.Chart
+	Sections map[string]*section `json:"sections"`
 }
 
-// table is one section's figures.
+// section is one run of one of the sections.
+type section struct {
+	Date    string `json:"date"`
+	Machine string `json:"machine"`
+	Go      string `json:"go"`
+	Threads int    `json:"threads"`
+	Model   string `json:"model"`
+	Rounds  int    `json:"rounds"`
+	// GHz is how fast one core made dependent additions, in 1e9 a second, before and after: how much
+	// of the machine there was. A virtual machine can have a quarter of it for an hour.
+	GHz    [2]float64   `json:"ghz"`
+	Tables []table      `json:"tables"`
+	Charts []plot.Chart `json:"charts,omitempty"`
+}
+
+// table is figures.
 type table struct {
 	Title  string     `json:"title"`
 	Notes  string     `json:"notes,omitempty"`
@@ -62,7 +73,7 @@ func (t *table) add(cells ...any) {
 
 var sections = []struct {
 	name string
-	run  func(*config, *results) error
+	run  func(*config, *section) error
 }{
 	{"resume", resume}, {"turns", turns}, {"forks", forks}, {"parked", parked}, {"streams", streams},
 }
@@ -89,19 +100,44 @@ func run(c *config, out string) error {
 		fmt.Fprintln(os.Stderr, "sessions: no llama-server: 'make bench-sessions' builds it")
 		c.peer = ""
 	}
-	r := &results{
-		Date: time.Now().Format(time.DateOnly), Machine: machine(), Go: runtime.Version(), Threads: c.threads, Model: filepath.Base(c.model),
+	r, err := readResults(out + ".json")
+	if err != nil {
+		return err
 	}
 	for _, s := range sections {
 		if c.only != "" && c.only != s.name {
 			continue
 		}
 		fmt.Fprintln(os.Stderr, "sessions:", s.name)
-		if err := s.run(c, r); err != nil {
+		found := &section{
+			Date: time.Now().Format(time.DateOnly), Machine: machine(), Go: runtime.Version(), Threads: c.threads, Model: filepath.Base(c.model), Rounds: c.rounds,
+		}
+		found.GHz[0] = additions()
+		if err := s.run(c, found); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
+		found.GHz[1] = additions()
+		r.Sections[s.name] = found
+		if err := r.write(out); err != nil {
+			return err
+		}
 	}
-	return r.write(out)
+	return nil
+}
+
+// additions returns how many dependent additions one core makes in a nanosecond.
+func additions() float64 {
+	const n = 1 << 28
+	best := time.Duration(math.MaxInt64)
+	for range 3 {
+		x, began := uint64(1), time.Now()
+		for range n {
+			x += x >> 63 // one addition behind one shift
+		}
+		best = min(best, time.Since(began))
+		runtime.KeepAlive(x)
+	}
+	return 2 * n / float64(best.Nanoseconds())
 }
 
 // machine names the processor.
@@ -115,29 +151,42 @@ func machine() string {
 	return fmt.Sprintf("%s, %d cores", runtime.GOARCH, runtime.NumCPU())
 }
 
+// readResults reads what earlier runs found, of which this one replaces its sections.
+func readResults(name string) (*results, error) {
+	r := &results{}
+	text, err := os.ReadFile(name)
+	if err == nil {
+		err = json.Unmarshal(text, r)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w; remove it to begin anew", name, err)
+	}
+	if r.Sections == nil {
+		r.Sections = map[string]*section{}
+	}
+	return r, nil
+}
+
 // write writes the results as JSON, Markdown and SVG.
 func (r *results) write(out string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
+	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(out+".json", append(text, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(out+".json", append(data, '\n'), 0o644); err != nil {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Durable sessions\n\n%s, %s, %s, %d threads, %s. Written by `make bench-sessions`.\n", r.Date, r.Machine, r.Go, r.Threads, r.Model)
-	for _, t := range r.Tables {
-		fmt.Fprintf(&b, "\n## %s\n\n", t.Title)
-		if t.Notes != "" {
-			fmt.Fprintf(&b, "%s\n\n", t.Notes)
-		}
-		fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(t.Header, " | "), strings.Repeat(" --- |", len(t.Header)))
-		for _, row := range t.Rows {
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
+	var charts []plot.Chart
+	fmt.Fprint(&b, "# Durable sessions\n\nWritten by `make bench-sessions`.\n")
+	for _, s := range sections {
+		if found := r.Sections[s.name]; found != nil {
+			found.describe(&b)
+			charts = append(charts, found.Charts...)
 		}
 	}
 	fmt.Print(b.String())
-	if err := os.WriteFile(out+".md", []byte(b.String()), 0o644); err != nil || len(r.charts) == 0 {
+	if err := os.WriteFile(out+".md", []byte(b.String()), 0o644); err != nil || len(charts) == 0 {
 		return err
 	}
 	f, err := os.Create(out + ".svg")
@@ -145,5 +194,21 @@ func (r *results) write(out string) error {
 		return err
 	}
 	defer f.Close()
-	return plot.SVG(f, r.charts...)
+	return plot.SVG(f, charts...)
+}
+
+// describe writes a section as Markdown.
+func (s *section) describe(b *strings.Builder) {
+	for _, t := range s.Tables {
+		fmt.Fprintf(b, "\n## %s\n\n", t.Title)
+		if t.Notes != "" {
+			fmt.Fprintf(b, "%s\n\n", t.Notes)
+		}
+		fmt.Fprintf(b, "| %s |\n|%s\n", strings.Join(t.Header, " | "), strings.Repeat(" --- |", len(t.Header)))
+		for _, row := range t.Rows {
+			fmt.Fprintf(b, "| %s |\n", strings.Join(row, " | "))
+		}
+	}
+	fmt.Fprintf(b, "\n%s, %s, %s, %d threads, %s, %d rounds; a core made %.1f and %.1f additions a nanosecond before and after.\n",
+		s.Date, s.Machine, s.Go, s.Threads, s.Model, s.Rounds, s.GHz[0], s.GHz[1])
 }

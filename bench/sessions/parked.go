@@ -16,7 +16,7 @@ import (
 
 // parked measures what 100,000 sessions cost that nobody uses: the start, memory,
 // and the time until one is open again.
-func parked(_ *config, r *results) error {
+func parked(_ *config, found *section) error {
 	const count, tokens = 100_000, 200
 	dir, err := os.MkdirTemp("", "holdfast-sessions-")
 	if err != nil {
@@ -54,7 +54,7 @@ func parked(_ *config, r *results) error {
 		Header: []string{"start, ms", "bytes of memory each", "open p50, ms", "open p99, ms"},
 	}
 	t.add(start, each, quantile(opens, .5), quantile(opens, .99))
-	r.Tables = append(r.Tables, t)
+	found.Tables = append(found.Tables, t)
 	return m.Close()
 }
 

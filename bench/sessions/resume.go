@@ -67,7 +67,7 @@ func (c *client) blockBytes(tokens int) (int64, error) {
 
 // resume measures the time to the first token of a turn after a restart, by the
 // length of the context.
-func resume(c *config, r *results) error {
+func resume(c *config, found *section) error {
 	t := table{
 		Title:  "Time to the first token of a short turn, by the context before it",
 		Notes:  "Milliseconds, medians. Warm: no restart before it. After a restart the KV comes from the page cache or, dropped from there, from the disk; or it is computed again from the log. The bar is the warm turn + the bytes at 0.8 of the speed at which the same files were read in the same run + 20 ms. llama-server: slot restored after a restart, and the same turn; its restore verifies nothing.",
@@ -105,7 +105,7 @@ func resume(c *config, r *results) error {
 		}
 	}
 	chart.Series = series
-	r.charts, r.Tables = append(r.charts, chart), append(r.Tables, t)
+	found.Charts, found.Tables = append(found.Charts, chart), append(found.Tables, t)
 	return nil
 }
 

@@ -24,7 +24,7 @@ const (
 
 // streams measures what the log costs those that stream: 32 at once, by level of
 // durability and by how long a sync takes.
-func streams(c *config, r *results) error {
+func streams(c *config, found *section) error {
 	dir, err := os.MkdirTemp("", "holdfast-sessions-")
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func streams(c *config, r *results) error {
 			mid(func(a, b streamed) float64 { return a.rate / b.rate }),
 			mid(func(a, b streamed) float64 { return float64(a.p99) / float64(b.p99) }))
 	}
-	r.Tables = append(r.Tables, t)
+	found.Tables = append(found.Tables, t)
 	return nil
 }
 

@@ -29,7 +29,7 @@ func onNewStore(c *config) (cl *client, remove func(), err error) {
 
 // turns leads a session of 43 turns, the median of agents' sessions (vllm#57103),
 // and counts what is written.
-func turns(c *config, r *results) error {
+func turns(c *config, found *section) error {
 	const count, words43, made = 43, 120, 16
 	cl, remove, err := onNewStore(c)
 	if err != nil {
@@ -81,7 +81,7 @@ func turns(c *config, r *results) error {
 		}
 		chart.Series = append(chart.Series, s, with)
 	}
-	r.charts, r.Tables = append(r.charts, chart), append(r.Tables, t)
+	found.Charts, found.Tables = append(found.Charts, chart), append(found.Tables, t)
 	return nil
 }
 
@@ -127,7 +127,7 @@ func peerTurns(c *config, count, n, made int) (*peerLog, error) {
 }
 
 // forks measures forks of a long session: the call, and the first turn of a fork.
-func forks(c *config, r *results) error {
+func forks(c *config, found *section) error {
 	cl, remove, err := onNewStore(c)
 	if err != nil {
 		return err
@@ -169,6 +169,6 @@ func forks(c *config, r *results) error {
 		Header: []string{"p50", "p99", "KV blocks written", "first token of the fork's turn", "prompt tokens", "found computed"},
 	}
 	t.add(quantile(all, .5), quantile(all, .99), after-before, next.first, next.prompt, next.cached)
-	r.Tables = append(r.Tables, t)
+	found.Tables = append(found.Tables, t)
 	return w.stop()
 }
