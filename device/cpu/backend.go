@@ -77,10 +77,11 @@ func (Backend) Compile(ctx context.Context, g *graph.Graph, w *weights.File, o d
 		}
 		touching.Go(p.pools[kind].touch)
 	}
-	if p.weights, err = loadWeights(ctx, g, w, p.team, o.Progress); err != nil {
+	if p.scratch, err = slab.New(l.bytes()); err != nil {
 		return nil, err
 	}
-	if p.scratch, err = slab.New(l.bytes()); err != nil {
+	touching.Go(func() { p.scratch.Touch(0, l.bytes()) })
+	if p.weights, err = loadWeights(ctx, g, w, p.team, o.Progress); err != nil {
 		return nil, err
 	}
 	p.bind()
