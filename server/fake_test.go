@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 
 // patience is how long a test waits for what must come. It is no deadline
 // that anything is held to.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // fakeWorker answers as its fields say; the zero value says Hello.
 type fakeWorker struct {

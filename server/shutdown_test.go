@@ -53,7 +53,7 @@ func TestShutdownDrains(t *testing.T) {
 func TestShutdownDeadline(t *testing.T) {
 	for _, body := range []string{plainBody, eventBody} {
 		w := &fakeWorker{more: make(chan engine.Delta), started: make(chan *fakeStream, 1)}
-		s := serve(t, w)
+		s := serve(t, w, func(c *Config) { c.CloseGrace = patience })
 		conn := s.dial()
 		conn.send(post(chatPath, body))
 		stream := wait(t, w.started)
