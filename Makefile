@@ -66,9 +66,9 @@ gpu-check: ## goldens, properties and figures on a GPU, as one binary that needs
 bench: ## micro-benchmarks of kernels, sampler, tokenizer, scheduler
 	$(GO) test -run '^$$' -bench . ./kernels/... ./sampler ./tokenizer ./scheduler ./server ./device/...
 
-bench-peers: build $(MODEL) ## build llama.cpp, run it and us in turns, write bench/results
+bench-peers: build $(MODEL) model-gemma ## build llama.cpp, run it and us in turns, row by row; write bench/results/peers.md (ROWS="smollm2-q4_0 …" alone)
 	sh bench/peers/build.sh
-	$(PYTHON) bench/peers/compare.py --model $(MODEL)
+	$(PYTHON) bench/peers/table.py $(ROWS)
 
 bench-peers-serve: build $(MODEL) ## the same load on llama-server and us in turns, write bench/results
 	sh bench/peers/build.sh --all

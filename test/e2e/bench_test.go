@@ -23,12 +23,13 @@ func TestBench(t *testing.T) {
 		Threads int       `json:"threads"`
 		All     []float64 `json:"all_tok_s"`
 		Read    float64   `json:"read_gb_s"`
+		Clock   float64   `json:"clock_ghz"`
 		Sweep   []struct {
 			Batch int     `json:"batch"`
 			Speed float64 `json:"tok_s"`
 		} `json:"sweep"`
 	}
-	if err := json.Unmarshal([]byte(out.stdout), &r); err != nil || out.code != 0 || r.Prefill <= 0 || r.Decode <= 0 || r.Threads != 1 || len(r.All) != 4 || r.Read <= 0 || r.Sweep != nil {
+	if err := json.Unmarshal([]byte(out.stdout), &r); err != nil || out.code != 0 || r.Prefill <= 0 || r.Decode <= 0 || r.Threads != 1 || len(r.All) != 4 || r.Read <= 0 || r.Clock <= 0 || r.Sweep != nil {
 		t.Errorf("exit %d, %q (%v), stderr %q", out.code, out.stdout, err, out.stderr)
 	}
 	svg := filepath.Join(t.TempDir(), "sweep.svg")
@@ -45,14 +46,27 @@ func TestBench(t *testing.T) {
 	if plot, err := os.ReadFile(svg); !slices.Equal(batches, []int{1, 2, 4, 6}) || err != nil || !bytes.HasPrefix(plot, []byte("<svg ")) {
 		t.Errorf("batches %v, plot %.20q, %v", batches, plot, err)
 	}
-	table := run(t, "", "bench", "local", "--model", tinyModel, "--prefill", "4", "--decode", "4", "--rounds", "1", "--threads", "1", "--sweep", "2")
-	for _, s := range []string{"prefill ", "decode ", "GB/s", "batch "} {
+	table := run(t, "", "bench", "local", "--model", tinyModel, "--prefill", "4", "--decode", "4", "--rounds", "1", "--threads", "1", "--depth", "64", "--batch", "3")
+	for _, s := range []string{"behind 64 tokens\n", "prefill ", "decode ", "GB/s", "GHz", "batch ", "\n    3 "} {
 		if !strings.Contains(table.stdout, s) {
 			t.Errorf("no %q in\n%s%s", s, table.stdout, table.stderr)
 		}
 	}
-	if out := run(t, "", "bench", "--model", tinyModel, "--prefill", "600", "--threads", "1"); out.code != 1 || !strings.Contains(out.stderr, "512") {
-		t.Errorf("a prompt longer than the context: exit %d, %q", out.code, out.stderr)
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"--prefill", "600"}, 1, "512"}, // a prompt longer than the context
+		{[]string{"--prefill", "400", "--depth", "128"}, 1, "behind 128"},
+		{[]string{"--prefill", "4", "--depth", "33"}, 1, "multiple of 32"},
+		{[]string{"--depth", "-1"}, 2, "--depth"},
+		{[]string{"--batch", "2", "--sweep", "2"}, 2, "--batch"},
+	} {
+		out := run(t, "", append([]string{"bench", "--model", tinyModel, "--threads", "1"}, c.args...)...)
+		if out.code != c.code || !strings.Contains(out.stderr, c.says) {
+			t.Errorf("%v: exit %d, %q", c.args, out.code, out.stderr)
+		}
 	}
 }
 
