@@ -9,7 +9,7 @@ POSITIONS ?= 512
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run model model-gemma test test-long test-schedules test-clients accuracy gpu-check bench bench-peers bench-peers-serve bench-sessions bench-surface roofline test-arm64 lint generate generate-cuda clean
+.PHONY: help build run model model-gemma test test-long test-schedules test-clients accuracy gpu-check bench bench-peers bench-peers-serve bench-pauses bench-sessions bench-surface roofline test-arm64 lint generate generate-cuda clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench-peers: build $(MODEL) model-gemma ## build llama.cpp, run it and us in tur
 bench-peers-serve: build $(MODEL) ## the same load on llama-server and us in turns, write bench/results
 	sh bench/peers/build.sh --all
 	$(PYTHON) bench/peers/serve.py --model $(MODEL)
+
+bench-pauses: $(MODEL) ## pauses of the collector and lateness of goroutines beside streams and a syncing writer; write bench/results
+	$(GO) test -run '^$$' -bench Pauses -benchtime 1x ./cmd/holdfast -pauses $(CURDIR)/bench/results/pauses.md
 
 bench-surface: $(MODEL) ## idle connections, 429s at 5 times the load, a stream beside malformed requests; write bench/results
 	sh bench/surface.sh
