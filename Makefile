@@ -5,6 +5,7 @@ MODEL  ?= models/SmolLM2-135M-Instruct.Q4_1.gguf
 LISTEN ?= 127.0.0.1:8080
 FLAGS  ?=
 POSITIONS ?= 512
+ARM64_KERNELS ?= ^Test
 
 export CGO_ENABLED ?= 0
 
@@ -88,7 +89,7 @@ roofline: ## draw the CPU kernels against this machine's roofs into bench/result
 	$(GO) test -run '^$$' -bench Roofline -benchtime 1x ./kernels/cpu -roofline $(CURDIR)/bench/results/roofline.svg
 
 test-arm64: ## the kernels of arm64 and a hash of logits, under qemu-aarch64 (Debian: qemu-user)
-	GOARCH=arm64 $(GO) test -exec "qemu-aarch64 -cpu max" -timeout 30m ./kernels/cpu
+	GOARCH=arm64 $(GO) test -exec "qemu-aarch64 -cpu max" -timeout 30m -run '$(ARM64_KERNELS)' ./kernels/cpu
 	GOARCH=arm64 $(GO) test -exec "qemu-aarch64 -cpu max" -run LogitsHash ./device/cpu
 
 lint: ## formatting, vet, import arrows
