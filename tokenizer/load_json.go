@@ -348,8 +348,8 @@ func (l *jsonLoader) bpe(m *jsonModel) error {
 		return err
 	}
 	l.identity.tokens = v.tokens
-	if !l.byteLevel && len(l.t.cuts) == 0 {
-		l.t.cuts = l.t.markCuts()
+	if !l.byteLevel {
+		l.t.cuts = append(l.t.cuts, l.t.newBorders().next)
 	}
 	return l.addedTokens(v)
 }

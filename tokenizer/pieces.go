@@ -207,33 +207,3 @@ func (t *Tokenizer) symbolOf(spelled string) (int32, bool) {
 	}
 	return id, true
 }
-
-// markCuts returns the scanner that cuts a text, all of which is one word to the
-// model, where no merge can reach across: before a space mark that follows a
-// rune which no word has before one. Nothing is cut if there is no such place.
-func (t *Tokenizer) markCuts() []scanner {
-	if _, ok := t.words[spaceMark]; !ok {
-		return nil
-	}
-	glued := map[rune]bool{}
-	for word := range t.words {
-		for at := 1; at < len(word); at++ {
-			if strings.HasPrefix(word[at:], spaceMark) {
-				r, _ := utf8.DecodeLastRuneInString(word[:at])
-				glued[r] = true
-			}
-		}
-	}
-	return []scanner{func(s string) int {
-		for at := 0; ; {
-			n := nextBefore(s[at:], spaceMark)
-			at += n
-			if at == len(s) {
-				return at
-			}
-			if r, _ := utf8.DecodeLastRuneInString(s[:at]); !glued[r] {
-				return at
-			}
-		}
-	}}
-}

@@ -49,24 +49,29 @@ func cutBy(next scanner, text string) []string {
 	return out
 }
 
-// TestMarkCuts: a text is cut before a space mark only where no merge reaches
-// across.
-func TestMarkCuts(t *testing.T) {
+// TestBorders: a text is cut only where no merge reaches across, and runes
+// without a token are not parted from each other.
+func TestBorders(t *testing.T) {
 	tok, err := FromJSON([]byte(`{"decoder":{"type":"Metaspace","replacement":"▁"},"normalizer":{"type":"Replace","pattern":{"String":" "},"content":"▁"},
-		"model":{"type":"BPE","vocab":{"▁":0,"a":1,"b":2,"▁▁":3,"a▁":4,"a▁b":5,"▁b":6},"merges":["▁ ▁","a ▁","a▁ b","▁ b"]}}`), nil)
+		"model":{"type":"BPE","unk_token":"?","fuse_unk":true,"vocab":{"▁":0,"a":1,"b":2,"▁▁":3,"a▁":4,"a▁b":5,"▁b":6,"?":7,"é":8,"aé":9},
+		"merges":["▁ ▁","a ▁","a▁ b","▁ b","a é"]}}`), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for text, want := range map[string]string{"b b": "b|▁b", "b  b": "b|▁▁b", "a b": "a▁b", "b b a b b": "b|▁b|▁a▁b|▁b"} {
+	for text, want := range map[string]string{
+		"b b": "b|▁b", "b  b": "b|▁▁b", "a b": "a▁b", "b b a b b": "b|▁b|▁|a▁b|▁b", "ab": "a|b",
+		"aéa": "aé|a", "éé": "éé", "a中文 b": "a中文|▁b", "bxyb": "b|xy|b", "axb": "ax|b", "\xff\xfeb": "\xff\xfe|b",
+	} {
 		text = strings.ReplaceAll(text, " ", spaceMark)
 		if got := strings.Join(cutBy(tok.cuts[0], text), "|"); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
-	if ids := tok.Encode(nil, "a b"); !slices.Equal(ids, []int32{5}) {
-		t.Errorf("a merge across a space: %d", ids)
-	}
-	if ids := tok.Encode(nil, "b  b"); !slices.Equal(ids, []int32{2, 3, 2}) {
-		t.Errorf("two spaces: %d", ids)
+	for text, want := range map[string][]int32{
+		"a b": {5}, "b  b": {2, 3, 2}, "aéb": {9, 2}, "b中文xb": {2, 7, 2}, "中a中": {7, 1, 7}, "xyx": {7},
+	} {
+		if ids := tok.Encode(nil, text); !slices.Equal(ids, want) {
+			t.Errorf("%q: %d, want %d", text, ids, want)
+		}
 	}
 }

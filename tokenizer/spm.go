@@ -89,7 +89,7 @@ func (t *Tokenizer) loadSentence(m *sentenceModel) error {
 	if err := t.sentenceMerges(m); err != nil {
 		return err
 	}
-	t.cuts = t.markCuts()
+	t.cuts = []scanner{t.newBorders().next}
 	return nil
 }
 
