@@ -18,8 +18,8 @@ const (
 	canonicalNo
 )
 
-// appendWord appends the tokens of one word, which is not empty.
-func (t *Tokenizer) appendWord(dst []int32, word string) []int32 {
+// encodeWord appends the tokens of one word, which is not empty.
+func (t *Tokenizer) encodeWord(dst []int32, word string) []int32 {
 	if t.unigram != nil {
 		return t.appendUnigram(dst, word)
 	}

@@ -33,6 +33,10 @@
 // GGUF files do not carry that, llama.cpp does not do it, and neither does
 // [FromMetadata]. SentencePiece models with a character map (nmt_nfkc) are refused.
 //
+// A call remembers the words that it has seen ([Tokenizer] keeps a table of 256
+// KiB for each call that was under way at once, until the collector takes it), and
+// nothing of other calls.
+//
 // The character classes are a table of this package, not of the Go release: a
 // new toolchain does not change how text is split.
 package tokenizer

@@ -12,15 +12,19 @@ type Span struct {
 // Encode appends the tokens of user text to dst and returns the extended
 // slice. The text of a special token in it is plain text. It adds no BOS.
 func (t *Tokenizer) Encode(dst []int32, text string) []int32 {
-	return t.appendText(dst, text, true)
+	seen := t.newText()
+	defer t.seen.Put(seen)
+	return t.appendText(dst, text, true, seen)
 }
 
 // EncodeTemplate is Encode for text that a template or an operator wrote: the
 // texts of special tokens (control and user-defined ones) become those tokens,
 // the leftmost first, the longest where several begin at one byte.
 func (t *Tokenizer) EncodeTemplate(dst []int32, text string) []int32 {
-	dst, done := t.appendSpecials(dst, text, 0, 0, len(text), true)
-	return t.appendText(dst, text[done:], done == 0)
+	seen := t.newText()
+	defer t.seen.Put(seen)
+	dst, done := t.appendSpecials(dst, text, 0, 0, len(text), true, seen)
+	return t.appendText(dst, text[done:], done == 0, seen)
 }
 
 // EncodeSpans is EncodeTemplate for a text made of spans, as if they were one
@@ -38,6 +42,8 @@ func (t *Tokenizer) EncodeSpansAfter(dst []int32, spans []Span) []int32 {
 }
 
 func (t *Tokenizer) encodeSpans(dst []int32, spans []Span, first bool) []int32 {
+	seen := t.newText()
+	defer t.seen.Put(seen)
 	text := joinSpans(spans)
 	done, from := 0, 0
 	for i := 0; i < len(spans); {
@@ -47,11 +53,11 @@ func (t *Tokenizer) encodeSpans(dst []int32, spans []Span, first bool) []int32 {
 			i++
 		}
 		if !plain {
-			dst, done = t.appendSpecials(dst, text, done, from, to, first)
+			dst, done = t.appendSpecials(dst, text, done, from, to, first, seen)
 		}
 		from = to
 	}
-	return t.appendText(dst, text[done:], first && done == 0)
+	return t.appendText(dst, text[done:], first && done == 0, seen)
 }
 
 func joinSpans(spans []Span) string {
@@ -74,13 +80,13 @@ func joinSpans(spans []Span) string {
 // before each, beginning with text[done:from], which is plain. It returns where
 // the last special token ended; done if there was none. Whitespace that a
 // special token strips may be plain. first says that nothing came before text.
-func (t *Tokenizer) appendSpecials(dst []int32, text string, done, from, to int, first bool) ([]int32, int) {
+func (t *Tokenizer) appendSpecials(dst []int32, text string, done, from, to int, first bool, seen *seenWords) ([]int32, int) {
 	for from < to {
 		id, start, end := t.special.find(text, done, from, to)
 		if id < 0 {
 			break
 		}
-		dst = t.appendText(dst, text[done:start], first && done == 0)
+		dst = t.appendText(dst, text[done:start], first && done == 0, seen)
 		dst = append(dst, id)
 		done, from = end, end
 	}
@@ -89,10 +95,10 @@ func (t *Tokenizer) appendSpecials(dst []int32, text string, done, from, to int,
 
 // appendText appends the tokens of a text that holds no special token. first
 // says that nothing came before it.
-func (t *Tokenizer) appendText(dst []int32, text string, first bool) []int32 {
+func (t *Tokenizer) appendText(dst []int32, text string, first bool, seen *seenWords) []int32 {
 	for done := 0; done < len(text); {
 		id, start, end := t.added.find(text, done, done, len(text))
-		dst = t.appendNormal(dst, text[done:start], first && done == 0)
+		dst = t.appendNormal(dst, text[done:start], first && done == 0, seen)
 		if id >= 0 {
 			dst = append(dst, id)
 		}
@@ -102,18 +108,18 @@ func (t *Tokenizer) appendText(dst []int32, text string, first bool) []int32 {
 }
 
 // appendNormal normalises a text, and takes out the tokens that it holds then.
-func (t *Tokenizer) appendNormal(dst []int32, text string, first bool) []int32 {
+func (t *Tokenizer) appendNormal(dst []int32, text string, first bool, seen *seenWords) []int32 {
 	if len(t.steps) > 0 && text != "" {
 		b := stepPool.Get().(*stepBuffers)
 		defer b.free()
 		text = b.run(t.steps, text, first)
 	}
 	if t.inner == nil {
-		return t.appendWords(dst, text, first)
+		return t.appendWords(dst, text, first, seen)
 	}
 	for done := 0; done < len(text); {
 		id, start, end := t.inner.find(text, done, done, len(text))
-		dst = t.appendWords(dst, text[done:start], first && done == 0)
+		dst = t.appendWords(dst, text[done:start], first && done == 0, seen)
 		if id >= 0 {
 			dst = append(dst, id)
 		}
@@ -123,30 +129,30 @@ func (t *Tokenizer) appendNormal(dst []int32, text string, first bool) []int32 {
 }
 
 // appendWords cuts a normal text into words.
-func (t *Tokenizer) appendWords(dst []int32, text string, first bool) []int32 {
+func (t *Tokenizer) appendWords(dst []int32, text string, first bool, seen *seenWords) []int32 {
 	if len(t.wordSteps) > 0 && text != "" {
 		b := stepPool.Get().(*stepBuffers)
 		defer b.free()
 		text = b.run(t.wordSteps, text, first)
 	}
-	return t.cut(dst, text, t.cuts)
+	return t.cut(dst, text, t.cuts, seen)
 }
 
 // cut cuts text with the first scanner, each piece with the next, and so on.
-func (t *Tokenizer) cut(dst []int32, text string, cuts []scanner) []int32 {
+func (t *Tokenizer) cut(dst []int32, text string, cuts []scanner, seen *seenWords) []int32 {
 	if len(cuts) == 0 {
 		if text == "" {
 			return dst
 		}
-		return t.appendWord(dst, text)
+		return t.appendWord(dst, text, seen)
 	}
 	next, cuts := cuts[0], cuts[1:]
 	for len(text) > 0 {
 		n := next(text)
 		if len(cuts) == 0 {
-			dst = t.appendWord(dst, text[:n])
+			dst = t.appendWord(dst, text[:n], seen)
 		} else {
-			dst = t.cut(dst, text[:n], cuts)
+			dst = t.cut(dst, text[:n], cuts, seen)
 		}
 		text = text[n:]
 	}

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -120,9 +121,9 @@ func BenchmarkLoadGemma(b *testing.B) {
 	}
 }
 
-// repositoryText is this project's documentation, and the code of this package:
-// English and code as people write it.
-func repositoryText(b *testing.B, pattern string) string {
+// repositoryText is what files of this project hold, its documentation or its
+// code: English and code as people write it.
+func repositoryText(b testing.TB, pattern string) string {
 	b.Helper()
 	names, err := filepath.Glob(pattern)
 	if err != nil || len(names) == 0 {
@@ -141,10 +142,26 @@ func repositoryText(b *testing.B, pattern string) string {
 	return text.String()
 }
 
-// BenchmarkKinds is every kind of tokenizer on English and on code.
+// gemma is Gemma's own vocabulary of 2^18 tokens.
+func gemma(b testing.TB) *Tokenizer {
+	b.Helper()
+	file, err := weights.Open("../models/gemma-3-270m-q4_k_m.gguf")
+	if err != nil {
+		b.Skip("no model: make model-gemma fetches it")
+	}
+	defer file.Close()
+	tok, err := FromMetadata(file.Meta())
+	if err != nil {
+		b.Fatal(err)
+	}
+	return tok
+}
+
+// BenchmarkKinds is every kind of tokenizer on English and on code, and Gemma's
+// own where the file is there.
 func BenchmarkKinds(b *testing.B) {
-	for _, text := range []struct{ name, text string }{{"docs", repositoryText(b, "../docs/*.md")}, {"code", repositoryText(b, "*.go")}} {
-		for _, kind := range parityKinds {
+	for _, text := range []struct{ name, text string }{{"docs", repositoryText(b, "../docs/*.md")}, {"code", repositoryText(b, "../*/*.go")}} {
+		for _, kind := range append(slices.Clone(parityKinds), parityKind{name: "gemma", load: gemma}) {
 			b.Run(text.name+"/"+kind.name, func(b *testing.B) {
 				tok := kind.tokenizer(b)
 				dst := tok.Encode(nil, text.text)

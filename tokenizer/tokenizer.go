@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"errors"
 	"strings"
+	"sync"
 )
 
 // Errors of the loaders, wrapped with the key and what is wrong with it.
@@ -16,7 +17,7 @@ var (
 )
 
 // Tokenizer is one model's vocabulary and what turns text into it. It is
-// immutable after loading (but for a cache of facts about itself) and safe for
+// immutable after loading (but for caches) and safe for
 // use by any number of goroutines. Token IDs are indexes into the vocabulary.
 //
 // Text is handled in this order: special tokens of trusted text are taken out;
@@ -48,6 +49,7 @@ type Tokenizer struct {
 	canonical   []uint32 // by ID; canonicalUnknown, Yes or No; accessed atomically
 	unigram     *unigram
 	unknown     unknownRule
+	seen        sync.Pool // of *seenWords
 
 	leading leadingRule // what Decode does with the space that encoding put first
 
