@@ -158,6 +158,9 @@ type Stats struct {
 	CompletionTokens uint64        // tokens made
 	Cancelled        uint64        // requests whose client left
 	LastStepAge      time.Duration // since the loop last made progress; 0 when idle
+	StoreBytes       int64         // KV blocks on the disk
+	StoreLimit       int64         // the most that they may take; 0 without a store
+	CorruptBlocks    uint64        // that did not verify when they were read from there
 	scheduler.Counters
 	TierStats
 }

@@ -297,4 +297,11 @@ func (e *Engine) Ready() error { return e.loop.ready(time.Now()) }
 func (e *Engine) Wedged() <-chan struct{} { return e.wedged }
 
 // Stats returns a snapshot of the counters.
-func (e *Engine) Stats() Stats { return e.loop.stats(time.Now()) }
+func (e *Engine) Stats() Stats {
+	s := e.loop.stats(time.Now())
+	if t := e.loop.tier; t != nil {
+		disk := t.store.Stats()
+		s.StoreBytes, s.StoreLimit, s.CorruptBlocks = disk.Bytes, disk.MaxBytes, disk.Corrupt
+	}
+	return s
+}

@@ -65,6 +65,8 @@ func TestResidence(t *testing.T) {
 		}
 		if s := e.Stats(); s.StoredBlocks != uint64(computed) || s.LoadedBlocks != uint64(computed) {
 			t.Errorf("blocks were written or read more than once: %+v", s.TierStats)
+		} else if s.StoreBytes < int64(computed*got.BlockBytes) || s.StoreBytes > s.StoreLimit || s.CorruptBlocks != 0 {
+			t.Errorf("%d blocks of %d bytes take %d of %d, %d corrupt", computed, got.BlockBytes, s.StoreBytes, s.StoreLimit, s.CorruptBlocks)
 		}
 		if _, err := e.CollectKV(ctx, living(Living{"a", tokens}, Living{"b", tokens[:10]})); err != nil {
 			t.Error(err)

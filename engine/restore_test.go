@@ -180,7 +180,7 @@ func damagedBlocks(t *testing.T, path string, n int) {
 	rng := rand.New(rand.NewPCG(9, 9))
 	e := openPath(t, path, Config{MaxSequences: 1}, nil)
 	c := converse(t, e, "d/", rng, 3, 100)
-	missed := uint64(0)
+	var missed, corrupt uint64
 	for k := range n {
 		store := t.TempDir()
 		cfg := Config{Store: store, StoreBytes: 8 << 20, Restore: RestoreLoad}
@@ -193,6 +193,7 @@ func damagedBlocks(t *testing.T, path string, n int) {
 		second := openPath(t, path, cfg, nil)
 		c.goOn(t, second, 2, 0)
 		missed += second.Stats().MissedBlocks
+		corrupt += second.Stats().CorruptBlocks
 		c.goOn(t, second, 1, len(c.drawn[1])/2) // and what was computed again is there
 		if err := second.Close(); err != nil {
 			t.Fatal(err)
@@ -201,8 +202,8 @@ func damagedBlocks(t *testing.T, path string, n int) {
 			t.Fatalf("fault %d", k)
 		}
 	}
-	t.Logf("%d faults, %d blocks missed", n, missed)
-	if missed == 0 {
+	t.Logf("%d faults, %d blocks missed, %d corrupt", n, missed, corrupt)
+	if missed == 0 || corrupt == 0 {
 		t.Error("no fault was met")
 	}
 }

@@ -89,6 +89,7 @@ type Log struct {
 	free     LSN   // what is below it is nobody's: the disk says so
 	failed   error // why nothing can be made durable now
 	failures uint64
+	batches  uint64
 	ready    int   // spare segments
 	spareErr error // why there are too few
 	due      bool  // it is time to try a batch again
@@ -300,6 +301,7 @@ type Status struct {
 	Appended LSN    // where the next batch begins or goes on
 	Err      error  // why nothing can be made durable now; nil: all is well
 	Failures uint64 // writes and syncs that failed since Open
+	Batches  uint64 // that were written and synced since Open
 	Owners   int    // living ones
 	Segments int    // files in use
 	Spares   int    // files ready to be used
@@ -311,7 +313,7 @@ func (l *Log) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Status{
-		Durable: l.Durable(), Appended: l.fill.next(), Err: l.failed, Failures: l.failures,
+		Durable: l.Durable(), Appended: l.fill.next(), Err: l.failed, Failures: l.failures, Batches: l.batches,
 		Owners: len(l.owners), Segments: len(l.segments), Spares: l.ready, SpareErr: l.spareErr,
 	}
 }

@@ -136,7 +136,7 @@ func TestAppendAndReplay(t *testing.T) {
 		t.Errorf("kind %+v", k)
 	}
 	equal(t, "history", history(t, l, id(1)), want...)
-	if s := l.Status(); s.Owners != 1 || s.Segments != 1 || s.Err != nil || s.Failures != 0 {
+	if s := l.Status(); s.Owners != 1 || s.Segments != 1 || s.Err != nil || s.Failures != 0 || s.Batches != 0 {
 		t.Errorf("status %+v", s)
 	}
 	if r := l.Recovery(); r.Records != 6 || len(r.Damage)+len(r.Owners) != 0 {
@@ -146,6 +146,24 @@ func TestAppendAndReplay(t *testing.T) {
 		t.Errorf("a second end: %v", err)
 	}
 	mustClose(t, l)
+}
+
+// TestBatchesAreCounted: a record that was waited for was in a batch of its own.
+func TestBatchesAreCounted(t *testing.T) {
+	l, _ := mustOpen(t, vfstest.NewDisk(), small)
+	defer mustClose(t, l)
+	for n := range uint64(3) {
+		if s := l.Status(); s.Batches != n {
+			t.Errorf("%d batches, want %d", s.Batches, n)
+		}
+		lsn, err := l.Append(id(1), kind, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Wait(t.Context(), lsn); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestSegments: records over many segments, with a restart after each few.

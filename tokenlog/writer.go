@@ -214,6 +214,7 @@ func (l *Log) committed() {
 	s.end = b.end()
 	s.owners += b.bases
 	l.flying, l.failed = false, nil
+	l.batches++
 	l.free = b.free
 	retired := l.retire()
 	l.durable.Store(uint64(b.end()))
