@@ -11,7 +11,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/holdfast-run/holdfast/internal/plot"
+	"github.com/holdfast-run/holdfast/internal/sysinfo"
 )
 
 type config struct {
@@ -41,8 +41,7 @@ type section struct {
 	Threads int    `json:"threads"`
 	Model   string `json:"model"`
 	Rounds  int    `json:"rounds"`
-	// GHz is how fast one core made dependent additions, in 1e9 a second, before and after: how much
-	// of the machine there was. A virtual machine can have a quarter of it for an hour.
+	// GHz is sysinfo.Clock before and after: how much of the machine there was.
 	GHz    [2]float64   `json:"ghz"`
 	Tables []table      `json:"tables"`
 	Charts []plot.Chart `json:"charts,omitempty"`
@@ -112,11 +111,11 @@ func run(c *config, out string) error {
 		found := &section{
 			Date: time.Now().Format(time.DateOnly), Machine: machine(), Go: runtime.Version(), Threads: c.threads, Model: filepath.Base(c.model), Rounds: c.rounds,
 		}
-		found.GHz[0] = additions()
+		found.GHz[0] = sysinfo.Clock(c.threads) / 1e9
 		if err := s.run(c, found); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		found.GHz[1] = additions()
+		found.GHz[1] = sysinfo.Clock(c.threads) / 1e9
 		r.Sections[s.name] = found
 		if err := r.write(out); err != nil {
 			return err
@@ -125,31 +124,8 @@ func run(c *config, out string) error {
 	return nil
 }
 
-// additions returns how many dependent additions one core makes in a nanosecond.
-func additions() float64 {
-	const n = 1 << 28
-	best := time.Duration(math.MaxInt64)
-	for range 3 {
-		x, began := uint64(1), time.Now()
-		for range n {
-			x += x >> 63 // one addition behind one shift
-		}
-		best = min(best, time.Since(began))
-		runtime.KeepAlive(x)
-	}
-	return 2 * n / float64(best.Nanoseconds())
-}
-
 // machine names the processor.
-func machine() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(text)) {
-		if name, ok := strings.CutPrefix(line, "model name"); ok {
-			return fmt.Sprintf("%s, %d cores", strings.TrimSpace(strings.TrimLeft(name, "\t :")), runtime.NumCPU())
-		}
-	}
-	return fmt.Sprintf("%s, %d cores", runtime.GOARCH, runtime.NumCPU())
-}
+func machine() string { return fmt.Sprintf("%s, %d cores", sysinfo.CPUName(), runtime.NumCPU()) }
 
 // readResults reads what earlier runs found, of which this one replaces its sections.
 func readResults(name string) (*results, error) {
@@ -209,6 +185,6 @@ func (s *section) describe(b *strings.Builder) {
 			fmt.Fprintf(b, "| %s |\n", strings.Join(row, " | "))
 		}
 	}
-	fmt.Fprintf(b, "\n%s, %s, %s, %d threads, %s, %d rounds; a core made %.1f and %.1f additions a nanosecond before and after.\n",
+	fmt.Fprintf(b, "\n%s, %s, %s, %d threads, %s, %d rounds; clock %.1f GHz before, %.1f GHz after.\n",
 		s.Date, s.Machine, s.Go, s.Threads, s.Model, s.Rounds, s.GHz[0], s.GHz[1])
 }

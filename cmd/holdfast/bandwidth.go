@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -78,44 +77,4 @@ func sum(x []uint64) uint64 {
 		d += x[3] + x[7]
 	}
 	return a + b + c + d
-}
-
-// clockSteps take some 30 ms at 3 GHz: long enough to meet what the host takes
-// away in between.
-const clockSteps = 100_000_000
-
-// clock returns the rate at which each of several threads, all at once, does
-// additions that wait for one another, of the slowest: an addition takes one
-// cycle, so that this is the clock in Hz of a core that nobody else uses.
-func clock(threads int) float64 {
-	times, sums := make([]time.Duration, threads), make([]uint64, threads)
-	var wg sync.WaitGroup
-	for i := range threads {
-		wg.Go(func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			start := time.Now()
-			sums[i] = chain(clockSteps, uint64(start.Nanosecond()))
-			times[i] = time.Since(start)
-		})
-	}
-	wg.Wait()
-	runtime.KeepAlive(sums)
-	return clockSteps / slices.Max(times).Seconds()
-}
-
-// chain does n steps, a multiple of 8. Every other one is not an addition, which takes
-// as long, because the compiler would join neighbours.
-func chain(n int, k uint64) (x uint64) {
-	for ; n > 0; n -= 8 {
-		x += k
-		x ^= k
-		x += k
-		x ^= k
-		x += k
-		x ^= k
-		x += k
-		x ^= k
-	}
-	return x
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/holdfast-run/holdfast/internal/plot"
+	"github.com/holdfast-run/holdfast/internal/sysinfo"
 )
 
 // benchCmd measures in this process, or a server.
@@ -126,7 +127,7 @@ func (c *benchLocalCmd) Run(std streams) error {
 		if err != nil {
 			return fmt.Errorf("bench: %s", trim(err))
 		}
-		speed, rate := memory.speed(), clock(r.Threads)
+		speed, rate := memory.speed(), sysinfo.Clock(r.Threads)
 		if round > 0 {
 			prefill, decode = append(prefill, m.Prefill), append(decode, m.Decode)
 			read, ghz = append(read, speed), append(ghz, rate)

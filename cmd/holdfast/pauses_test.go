@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/engine"
 	"github.com/holdfast-run/holdfast/internal/loadgen"
+	"github.com/holdfast-run/holdfast/internal/sysinfo"
 	"github.com/holdfast-run/holdfast/server"
 )
 
@@ -128,5 +129,5 @@ goroutines waited for a processor, pauses how long all of them stood still: the 
 | beside | tok/s | collections | pauses | whole collections | late | runnable | write and sync |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 `, time.Now().UTC().Format(time.DateOnly), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), threads, pauseStreams, pauseOutput, pausePrompt,
-		*pausesPhase, forcedEvery, clock(threads)/1e9, first)
+		*pausesPhase, forcedEvery, sysinfo.Clock(threads)/1e9, first)
 }

@@ -46,3 +46,9 @@ func TestAvailable(t *testing.T) {
 		t.Errorf("%d CPUs", n)
 	}
 }
+
+func TestClock(t *testing.T) {
+	if ghz := Clock(2) / 1e9; ghz <= 0 || ghz > 20 {
+		t.Errorf("a clock of %.2f GHz", ghz)
+	}
+}

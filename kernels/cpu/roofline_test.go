@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/graph"
 	"github.com/holdfast-run/holdfast/internal/plot"
+	"github.com/holdfast-run/holdfast/internal/sysinfo"
 )
 
 var rooflineFile = flag.String("roofline", "", "where BenchmarkRoofline writes its plot, an SVG; the table goes beside it, as .md")
@@ -114,7 +115,7 @@ func BenchmarkRoofline(b *testing.B) {
 		var svg, table bytes.Buffer
 		var drawn []plot.Chart
 		fmt.Fprintf(&table, "# Kernels against the machine's roofs\n\n%s, tier %v, one thread, %s. Kernel and roof in turns, medians of %d. Load average at the end: %s. Written by `make roofline`.\n",
-			cpuName(), k.Tier, time.Now().UTC().Format(time.DateOnly), rooflineTurns, loadAverage())
+			sysinfo.CPUName(), k.Tier, time.Now().UTC().Format(time.DateOnly), rooflineTurns, loadAverage())
 		for _, c := range charts {
 			drawn = append(drawn, c.chart())
 			c.table(&table)
@@ -137,17 +138,6 @@ func loadAverage() string {
 		return string(load)
 	}
 	return "unknown"
-}
-
-// cpuName is the machine's own name of its CPU, where it tells.
-func cpuName() string {
-	data, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range bytes.Lines(data) {
-		if name, value, ok := bytes.Cut(line, []byte(":")); ok && string(bytes.TrimSpace(name)) == "model name" {
-			return string(bytes.TrimSpace(value))
-		}
-	}
-	return "unknown CPU"
 }
 
 var rooflineTypes = []graph.DType{graph.Q4_0, graph.Q4_1, graph.Q8_0, graph.Q4_K, graph.Q6_K}
