@@ -18,7 +18,7 @@ import (
 // other: each request that the server let in is answered in full, and the
 // others are refused or find nobody.
 func TestDrainUnderLoad(t *testing.T) {
-	s := serve(t, "--model", tinyModel, "--max-sequences", "4")
+	s := serve(t, "--model", tinyModel, "--max-sequences", "4", "--drain-timeout", "10m")
 	const clients, before = 32, 100 // answers before the signal
 	var whole, refused atomic.Int64
 	loaded := make(chan struct{})
