@@ -2,7 +2,10 @@
 
 package sampler
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
 
 func TestPickDoesNotAllocate(t *testing.T) {
 	logits, small := benchRow(49152, 3), benchRow(1000, 0.001)
@@ -54,15 +57,19 @@ func TestSequenceDoesNotAllocate(t *testing.T) {
 
 // TestGrownHistoryDoesNotAllocate: Grow makes room for as many distinct tokens.
 func TestGrownHistoryDoesNotAllocate(t *testing.T) {
-	h := NewHistory([]int32{1, 2})
-	h.Grow(2000)
-	token := int32(100)
-	if n := testing.AllocsPerRun(1, func() { // runs twice
-		for range 1000 {
-			h.Append(token)
-			token++
-		}
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
+	least := math.Inf(1)
+	for range 5 { // the runtime may allocate beside one run, hardly beside all
+		h := NewHistory([]int32{1, 2})
+		h.Grow(2000)
+		token := int32(100)
+		least = min(least, testing.AllocsPerRun(1, func() { // runs twice
+			for range 1000 {
+				h.Append(token)
+				token++
+			}
+		}))
+	}
+	if least != 0 {
+		t.Errorf("%v allocations", least)
 	}
 }

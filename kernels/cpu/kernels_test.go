@@ -120,8 +120,9 @@ func TestSafepoints(t *testing.T) {
 			}
 		})
 		time.Sleep(5 * time.Millisecond)
-		best := time.Hour
-		for range 5 {
+		// A busy machine may stall many collections, not all of a minute.
+		best, tries := time.Hour, 0
+		for end := time.Now().Add(time.Minute); tries < 5 || best > 200*time.Millisecond && time.Now().Before(end); tries++ {
 			start := time.Now()
 			runtime.GC()
 			best = min(best, time.Since(start))
@@ -129,9 +130,9 @@ func TestSafepoints(t *testing.T) {
 		stop.Store(true)
 		wg.Wait()
 		if best > 200*time.Millisecond {
-			t.Errorf("the fastest of 5 collections took %v", best)
+			t.Errorf("the fastest of %d collections took %v", tries, best)
 		}
-		t.Logf("the fastest of 5 collections took %v", best)
+		t.Logf("the fastest of %d collections took %v", tries, best)
 	})
 }
 

@@ -2,7 +2,10 @@
 
 package ptxemu
 
-import "testing"
+import (
+	"math"
+	"testing"
+)
 
 // TestStepsAllocateNothing: a launch of many rounds allocates what one of few
 // does, whatever the instructions.
@@ -15,11 +18,15 @@ func TestStepsAllocateNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return testing.AllocsPerRun(3, func() {
-				if err := b.mod.Launch(kernel, Config{Block: Dim3{X: 64}, Workers: 1, Params: p}); err != nil {
-					t.Fatal(err)
-				}
-			})
+			least := math.Inf(1)
+			for range 5 { // a collection may take what a launch has pooled, hardly of all
+				least = min(least, testing.AllocsPerRun(3, func() {
+					if err := b.mod.Launch(kernel, Config{Block: Dim3{X: 64}, Workers: 1, Params: p}); err != nil {
+						t.Fatal(err)
+					}
+				}))
+			}
+			return least
 		}
 		if few, many := count(2), count(200); many > few+2 {
 			t.Errorf("%s: %g allocations in 2 rounds, %g in 200", kernel, few, many)
