@@ -52,6 +52,9 @@ func TestBench(t *testing.T) {
 			t.Errorf("no %q in\n%s%s", s, table.stdout, table.stderr)
 		}
 	}
+	if strings.Contains(table.stdout, "\n    1 ") {
+		t.Errorf("a batch of 1 that nobody asked for:\n%s", table.stdout)
+	}
 	for _, c := range []struct {
 		args []string
 		code int
