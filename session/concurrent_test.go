@@ -5,9 +5,11 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/testkit/vfstest"
+	"github.com/holdfast-run/holdfast/tokenlog"
 )
 
 // TestConcurrent has goroutines that generate, look, fork, park, compact and delete at the same
@@ -77,6 +79,47 @@ func TestConcurrent(t *testing.T) {
 		if _, err := found(m, id); err != nil {
 			t.Error(err)
 		}
+	}
+	closeIt(t, m)
+}
+
+// TestMovedWhileRead: a session that the log's compaction moves while it is read back
+// is read again.
+func TestMovedWhileRead(t *testing.T) {
+	var hook atomic.Pointer[func()]
+	fs := vfstest.Fault(vfstest.NewDisk(), func(c vfstest.Call) error {
+		if c.Op == "read" {
+			if f := hook.Swap(nil); f != nil {
+				(*f)()
+			}
+		}
+		return nil
+	})
+	m := open(t, fs, Options{Log: small})
+	var id ID
+	for i := range 8 { // some segments, of which the first one's is read
+		next := create(t, m, LevelTurn).ID
+		if i == 0 {
+			id = next
+		}
+		for range 2 { // more than is read at a time
+			oneTurn(t, m, next, make([]int32, 2000), []int32{1})
+		}
+	}
+	move := func() {
+		for range m.log.Status().Segments - 1 {
+			_, err := m.log.Compact(t.Context(), func(tokenlog.Record) bool { return true })
+			if err := errors.Join(err, m.log.WaitForRoom(t.Context())); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	hook.Store(&move)
+	if _, err := m.Verify(t.Context(), "alice", id); err != nil {
+		t.Error(err)
+	}
+	if hook.Load() != nil {
+		t.Error("nothing was read: the test moves nothing")
 	}
 	closeIt(t, m)
 }

@@ -137,14 +137,19 @@ func (m *Manager) rewrite(e *entry) error {
 }
 
 func (m *Manager) replace(e *entry, records []tokenlog.Record) error {
+	err := tokenlog.ErrChanged
+	for errors.Is(err, tokenlog.ErrChanged) { // by the log's compaction, which says the same in another place
+		var last tokenlog.LSN
+		if last, err = m.log.Last(e.owner()); err != nil && !errors.Is(err, tokenlog.ErrNoOwner) {
+			return err
+		}
+		err = m.log.Rewrite(e.owner(), last, records)
+	}
+	if err != nil {
+		return err
+	}
 	last, err := m.log.Last(e.owner())
-	if err != nil && !errors.Is(err, tokenlog.ErrNoOwner) {
-		return err
-	}
-	if err := m.log.Rewrite(e.owner(), last, records); err != nil {
-		return err
-	}
-	if last, err = m.log.Last(e.owner()); err != nil {
+	if err != nil {
 		return err
 	}
 	cost := int64(0)

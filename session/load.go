@@ -52,7 +52,7 @@ func (m *Manager) history(e *entry) (*tree, error) {
 	return t, nil
 }
 
-// readBack calls f with a session's records, oldest first.
+// readBack calls f with a session's records, oldest first; e.mu is held.
 func (m *Manager) readBack(e *entry, f func(tokenlog.Kind, []byte) error) error {
 	type place struct {
 		kind       tokenlog.Kind
@@ -60,13 +60,24 @@ func (m *Manager) readBack(e *entry, f func(tokenlog.Kind, []byte) error) error 
 	}
 	var bytes []byte
 	var places []place
-	for r, err := range m.log.History(e.owner()) {
-		if err != nil {
-			return err
+	collect := func() error {
+		bytes, places = bytes[:0], places[:0]
+		for r, err := range m.log.History(e.owner()) {
+			if err != nil {
+				return err
+			}
+			start := len(bytes)
+			bytes = append(bytes, r.Payload...)
+			places = append(places, place{r.Kind, start, len(bytes)})
 		}
-		start := len(bytes)
-		bytes = append(bytes, r.Payload...)
-		places = append(places, place{r.Kind, start, len(bytes)})
+		return nil
+	}
+	err := collect()
+	for errors.Is(err, tokenlog.ErrChanged) { // by the log's compaction, which asks for no lock of ours
+		err = collect()
+	}
+	if err != nil {
+		return err
 	}
 	for i := len(places) - 1; i >= 0; i-- {
 		p := places[i]
