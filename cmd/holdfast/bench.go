@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfast-run/holdfast/engine"
 	"github.com/holdfast-run/holdfast/internal/plot"
 	"github.com/holdfast-run/holdfast/internal/sysinfo"
 )
@@ -88,6 +89,7 @@ type benchResult struct {
 	Decode  float64      `json:"decode_tok_s"`
 	Read    float64      `json:"read_gb_s,omitempty"` // bare reading of memory
 	Clock   float64      `json:"clock_ghz"`           // additions in a chain, of the slower thread
+	Step    int64        `json:"step_bytes"`          // what a step of the decode reads: weights, and KV in the mean
 	Depth   int          `json:"depth_tokens"`
 	Prompt  int          `json:"prefill_tokens"`
 	Made    int          `json:"decode_tokens"`
@@ -112,7 +114,7 @@ func (c *benchLocalCmd) Run(std streams) error {
 	defer e.Close()
 	r := benchResult{
 		Model: e.Info().ID, Device: e.Info().Device, Class: e.Info().Class, Threads: e.MemoryPlan().Threads,
-		Depth: c.Depth, Prompt: c.Prefill, Made: c.Decode,
+		Depth: c.Depth, Prompt: c.Prefill, Made: c.Decode, Step: stepBytes(e.MemoryPlan(), c.Depth+c.Decode/2),
 	}
 	if err := canSweep(e.MemoryPlan(), most, c.Decode); err != nil {
 		return fmt.Errorf("bench: %w", err)
@@ -153,6 +155,21 @@ func (c *benchLocalCmd) Run(std streams) error {
 	return err
 }
 
+// weightsItem is what every backend calls them in its plan.
+const weightsItem = "weights"
+
+// stepBytes is what one step reads of a model's weights and of the KV of so many
+// tokens; windows make it less.
+func stepBytes(p engine.Plan, tokens int) int64 {
+	n := int64(tokens) * p.BytesPerToken
+	for _, it := range p.Items {
+		if it.Name == weightsItem {
+			n += it.Bytes
+		}
+	}
+	return n
+}
+
 func (r *benchResult) table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %s (%s), %d threads", r.Model, r.Device, r.Class, r.Threads)
@@ -160,7 +177,8 @@ func (r *benchResult) table() string {
 		fmt.Fprintf(&b, ", behind %d tokens", r.Depth)
 	}
 	b.WriteByte('\n')
-	fmt.Fprintf(&b, "prefill %4d  %8.1f tok/s\ndecode  %4d  %8.1f tok/s\n", r.Prompt, r.Prefill, r.Made, r.Decode)
+	fmt.Fprintf(&b, "prefill %4d  %8.1f tok/s\ndecode  %4d  %8.1f tok/s, %.0f %% of the reading below\n", r.Prompt, r.Prefill, r.Made, r.Decode,
+		100*r.Decode*float64(r.Step)/(1e9*r.Read))
 	fmt.Fprintf(&b, "memory        %8.1f GB/s, read by the same number of threads\n", r.Read)
 	fmt.Fprintf(&b, "clock         %8.2f GHz, of the slower of as many threads\n", r.Clock)
 	if len(r.Sweep) > 0 {

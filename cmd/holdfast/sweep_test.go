@@ -3,8 +3,16 @@ package main
 import (
 	"testing"
 
+	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/engine"
 )
+
+func TestStepBytes(t *testing.T) {
+	p := engine.Plan{Items: []device.PlanItem{{Name: "scratch", Bytes: 7}, {Name: "weights", Bytes: 100}}, BytesPerToken: 3}
+	if got := stepBytes(p, 4); got != 112 {
+		t.Errorf("%d bytes, want 112", got)
+	}
+}
 
 func TestCanSweep(t *testing.T) {
 	p := engine.Plan{Blocks: 128, BlockTokens: 32, ContextLength: 2048}

@@ -24,12 +24,13 @@ func TestBench(t *testing.T) {
 		All     []float64 `json:"all_tok_s"`
 		Read    float64   `json:"read_gb_s"`
 		Clock   float64   `json:"clock_ghz"`
+		Step    int64     `json:"step_bytes"`
 		Sweep   []struct {
 			Batch int     `json:"batch"`
 			Speed float64 `json:"tok_s"`
 		} `json:"sweep"`
 	}
-	if err := json.Unmarshal([]byte(out.stdout), &r); err != nil || out.code != 0 || r.Prefill <= 0 || r.Decode <= 0 || r.Threads != 1 || len(r.All) != 4 || r.Read <= 0 || r.Clock <= 0 || r.Sweep != nil {
+	if err := json.Unmarshal([]byte(out.stdout), &r); err != nil || out.code != 0 || r.Prefill <= 0 || r.Decode <= 0 || r.Threads != 1 || len(r.All) != 4 || r.Read <= 0 || r.Clock <= 0 || r.Step < 10_000 || r.Sweep != nil {
 		t.Errorf("exit %d, %q (%v), stderr %q", out.code, out.stdout, err, out.stderr)
 	}
 	svg := filepath.Join(t.TempDir(), "sweep.svg")
