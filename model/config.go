@@ -46,6 +46,10 @@ type Config struct {
 	AttentionCap   float64 // soft cap of the scaled scores; 0 means none
 	LogitCap       float64 // soft cap of the logits; 0 means none
 
+	// What Granite multiplies the embeddings, what a layer's parts add, and the
+	// logits by; 0 means 1.
+	EmbeddingScale, ResidualScale, LogitScale float64
+
 	foreign func(name string) string // what the file calls a tensor; nil: as the graph does
 }
 
@@ -115,6 +119,7 @@ func (c *Config) check() error {
 		value float64
 	}{
 		{"norm epsilon", c.NormEps}, {"attention scale", c.AttentionScale}, {"attention soft cap", c.AttentionCap}, {"logit soft cap", c.LogitCap},
+		{"embedding scale", c.EmbeddingScale}, {"residual scale", c.ResidualScale}, {"logit scale", c.LogitScale},
 	} {
 		if !(p.value >= 0) || math.IsInf(p.value, 1) {
 			return fmt.Errorf("model: %s: %s of %g; it must be a number that is not negative", c.Source, p.name, p.value)

@@ -53,7 +53,7 @@ func of(family string) *file {
 	return f
 }
 
-var families = []string{"gemma2", "gemma3", "llama", "phi3", "qwen2", "qwen3"}
+var families = []string{"gemma2", "gemma3", "granite", "llama", "phi3", "qwen2", "qwen3"}
 
 // TestFamilies: a family reads all its tensors, and each of one layer that is
 // missing, or of another shape, is named.
@@ -166,6 +166,31 @@ func TestFamilyKeys(t *testing.T) {
 	if a[0].Cap != 7 || a[0].Scale != 0.25 || len(caps) != 0 {
 		t.Errorf("gemma2: %+v, logits capped at %v", a[0], caps)
 	}
+	scales := func(change func(*file)) (list []float32) {
+		f := of("granite")
+		change(f)
+		g, err := f.build(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range g.Nodes {
+			if op, ok := n.Op.(graph.Scale); ok {
+				list = append(list, op.By)
+			}
+		}
+		return list
+	}
+	if s := scales(func(f *file) {
+		f.meta["granite.logit_scale"], f.meta["granite.residual_scale"] = float32(8), float32(1)
+	}); !slices.Equal(s, []float32{0.125}) {
+		t.Errorf("granite with a logit scale alone: %v", s)
+	}
+	s := scales(func(f *file) {
+		f.meta["granite.embedding_scale"], f.meta["granite.residual_scale"] = float32(12), float32(0.25)
+	})
+	if len(s) != 15 || s[0] != 12 || s[1] != 0.25 || s[14] != 0.25 {
+		t.Errorf("granite: %v", s)
+	}
 	a, r, caps := build("gemma3", func(f *file) {
 		f.meta["gemma3.rope.freq_base"] = float32(1e6)
 		f.meta["gemma3.rope.scaling.type"], f.meta["gemma3.rope.scaling.factor"] = "linear", float32(8)
@@ -211,6 +236,10 @@ func TestFamilyRefusals(t *testing.T) {
 		spoil        func(*file)
 		want         string
 	}{
+		{"an infinite residual", "granite", func(f *file) { f.meta["granite.residual_scale"] = float32(math.Inf(1)) }, "residual scale of +Inf"},
+		{"embeddings below zero", "granite", func(f *file) { f.meta["granite.embedding_scale"] = float32(-1) }, "embedding scale of -1"},
+		{"no RoPE", "granite", func(f *file) { f.meta["granite.rope.scaling.finetuned"] = false }, "granite.rope.scaling.finetuned"},
+		{"experts", "granite", func(f *file) { f.tensors["blk.0.ffn_gate_inp.weight"] = []int{2, 8} }, "mixture of experts"},
 		{"longrope", "phi3", func(f *file) { f.tensors["rope_factors_long.weight"] = []int{2} }, "longrope (tensor rope_factors_long.weight)"},
 		{"yarn of no context", "qwen2", func(f *file) { f.meta["qwen2.rope.scaling.type"] = "yarn" }, "original_context_length"},
 		{"yarn's other factors", "qwen2", func(f *file) {

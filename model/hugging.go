@@ -32,6 +32,7 @@ type hugging struct {
 var hfTypes = map[string]hugging{
 	"llama":       {family: "llama", activation: "silu"},
 	"mistral":     {family: "llama", activation: "silu", read: mistralFolder},
+	"granite":     {family: "granite", activation: "silu", read: graniteFolder},
 	"qwen2":       {family: "qwen2", activation: "silu", read: qwenFolder},
 	"qwen3":       {family: "qwen3", activation: "silu", read: qwenFolder},
 	"phi3":        {family: "phi3", activation: "silu", names: phiNames, read: phiFolder},
@@ -157,6 +158,9 @@ func phiFolder(s *folder, c *Config) {
 	c.NormEps = s.floatOr("rms_norm_eps", 1e-5)
 	c.Window = s.windowOr(0)
 	s.layerTypes(c, nil)
+	if c.RoPE.Scaling != "" { // transformers takes any for longrope
+		s.fail(fmt.Errorf("%w: %s: RoPE scaling %q, which is longrope here; take a model without it, such as one with 4k of context", ErrUnsupported, s.path, c.RoPE.Scaling))
+	}
 }
 
 func gemma2Folder(s *folder, c *Config) {

@@ -111,6 +111,10 @@ func TestFolderRefusals(t *testing.T) {
 		{"epsilon", func(c config, _ shapes) { c["rms_norm_eps"] = -1 }, "norm epsilon"},
 		{"activation", func(c config, _ shapes) { c["hidden_act"] = "gelu" }, `hidden_act "gelu"`},
 		{"scaling", func(c config, _ shapes) { c["rope_scaling"] = config{"type": "longrope", "factor": 2} }, `"longrope"`},
+		{"scaling of Phi-3", func(c config, _ shapes) {
+			c["model_type"], c["rope_scaling"] = "phi3", config{"type": "yarn", "long_factor": []int{1, 1}, "short_factor": []int{1, 1}}
+		}, `config.json: RoPE scaling "yarn", which is longrope here`},
+		{"factor of zero", func(c config, _ shapes) { c["model_type"], c["logits_scaling"] = "granite", 0 }, "logits_scaling is 0"},
 		{"scaling of no object", func(c config, _ shapes) { c["rope_scaling"] = "linear" }, "rope_scaling is not an object"},
 		{"factor of no number", func(c config, _ shapes) { c["rope_scaling"] = config{"type": "linear", "factor": "2"} }, `factor is "2"`},
 		{"yarn of DeepSeek", func(c config, _ shapes) {
@@ -163,7 +167,11 @@ func TestFolderConfig(t *testing.T) {
 		if c.WindowRoPE != nil {
 			s += fmt.Sprint(" local", *c.WindowRoPE)
 		}
-		return s + fmt.Sprintf(" scale%.3g caps%g,%g", c.AttentionScale, c.AttentionCap, c.LogitCap)
+		s += fmt.Sprintf(" scale%.3g caps%g,%g", c.AttentionScale, c.AttentionCap, c.LogitCap)
+		if c.LogitScale != 0 {
+			s += fmt.Sprintf(" factors%g,%g,%g", c.EmbeddingScale, c.ResidualScale, c.LogitScale)
+		}
+		return s
 	}
 	plain := func(base float64) string { return fmt.Sprint(model.RoPE{Base: base}) }
 	for _, c := range []struct {
@@ -184,6 +192,9 @@ func TestFolderConfig(t *testing.T) {
 			"qwen2 w0[] rope" + fmt.Sprint(model.RoPE{Base: 1e4, Scaling: "yarn", Factor: 4, Original: 32}) + " scale0 caps0,0"},
 		{"phi3", base("phi3", config{"sliding_window": 16, "partial_rotary_factor": 0.5, "rope_scaling": nil}),
 			"phi3 w16[] rope" + fmt.Sprint(model.RoPE{Base: 1e4, Dim: 2}) + " scale0 caps0,0"},
+		{"granite", base("granite", config{"attention_multiplier": 0.5, "logits_scaling": 8, "residual_multiplier": 0.25}),
+			"granite w0[] rope" + plain(1e4) + " scale0.5 caps0,0 factors1,0.25,0.125"},
+		{"granite's own", base("granite", nil), "granite w0[] rope" + plain(1e4) + " scale1 caps0,0 factors1,1,1"},
 		{"gemma2", base("gemma2", config{"sliding_window": 16, "query_pre_attn_scalar": 16, "hidden_activation": "gelu_pytorch_tanh"}),
 			"gemma2 w16[true false true false true false] rope" + plain(1e4) + " scale0.25 caps50,30"},
 		{"gemma2 without caps", base("gemma2", config{"attn_logit_softcapping": nil, "final_logit_softcapping": nil, "layer_types": []string{
@@ -263,7 +274,7 @@ func TestQuantize(t *testing.T) {
 
 // FuzzFolderConfig: any config.json is refused, or gives a graph of bounded size.
 func FuzzFolderConfig(f *testing.F) {
-	for _, kind := range []string{"llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text"} {
+	for _, kind := range []string{"llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "granite"} {
 		c := llamaFolder()
 		c["model_type"], c["hidden_act"], c["rope_parameters"] = kind, nil, map[string]any{"rope_type": "yarn", "rope_theta": 1e4, "factor": 2}
 		data, _ := json.Marshal(c)

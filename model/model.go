@@ -26,12 +26,13 @@ type family struct {
 
 // families has the families by GGUF's general.architecture.
 var families = map[string]family{
-	"gemma2": {graph: gemma2, gguf: gemma2GGUF},
-	"gemma3": {graph: gemma3, gguf: gemma3GGUF},
-	"llama":  {graph: llama, interleaved: true, gguf: llamaGGUF},
-	"phi3":   {graph: phi3},
-	"qwen2":  {graph: qwen2},
-	"qwen3":  {graph: qwen3},
+	"gemma2":  {graph: gemma2, gguf: gemma2GGUF},
+	"gemma3":  {graph: gemma3, gguf: gemma3GGUF},
+	"granite": {graph: granite, interleaved: true, gguf: graniteGGUF},
+	"llama":   {graph: llama, interleaved: true, gguf: llamaGGUF},
+	"phi3":    {graph: phi3},
+	"qwen2":   {graph: qwen2},
+	"qwen3":   {graph: qwen3},
 }
 
 // Build returns the graph of the model in f, which Open opened. Every weight that

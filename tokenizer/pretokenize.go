@@ -22,6 +22,7 @@ type family struct {
 var families = map[string]family{
 	"gpt-2":     {name: "gpt-2", next: nextGPT2},
 	"smollm":    {name: "smollm", next: nextSmolLM},
+	"refact":    {name: "refact", next: nextSmolLM}, // Granite's; llama.cpp has one expression for both
 	"llama-bpe": {name: "llama-bpe", next: nextLlama3, wholeWords: true, addBOS: true},
 	"qwen2":     {name: "qwen2", next: nextQwen2},
 	"gpt-4o":    {name: "gpt-4o", next: nextO200K},

@@ -100,7 +100,7 @@ func compare(t *testing.T, c golden.Case, logits [][]float32) (ratio, agree floa
 
 // refused are tiny models with something that no kernel does yet: norms of heads,
 // soft caps, fused matrices, RoPE that changes lengths.
-var refused = map[string]bool{"gemma2": true, "gemma3": true, "phi3": true, "qwen2-yarn": true, "qwen3": true, "tiny-hybrid": true}
+var refused = map[string]bool{"gemma2": true, "gemma3": true, "granite": true, "phi3": true, "qwen2-yarn": true, "qwen3": true, "tiny-hybrid": true}
 
 // refuse checks that a model is refused by name, before memory is taken.
 func refuse(t *testing.T, c golden.Case) {

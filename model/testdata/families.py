@@ -37,9 +37,9 @@ class Case:
         config = {**COMMON, "head_dim": 16, "rope_parameters": PLAIN, "tie_word_embeddings": True, **config}
         if arch == "gemma3":
             config["rope_parameters"] = {"full_attention": config["rope_parameters"], "sliding_attention": PLAIN}
-        kind = {"qwen2": "Qwen2", "qwen3": "Qwen3", "gemma2": "Gemma2", "gemma3": "Gemma3Text", "phi3": "Phi3"}[arch]
+        kind = {"qwen2": "Qwen2", "qwen3": "Qwen3", "gemma2": "Gemma2", "gemma3": "Gemma3Text", "phi3": "Phi3", "granite": "Granite"}[arch]
         model = {"Gemma3Text": "Gemma3"}.get(kind, kind) + "ForCausalLM"
-        if arch in ("qwen2", "phi3"):  # theirs is hidden / heads
+        if arch in ("qwen2", "phi3", "granite"):  # theirs is hidden / heads
             del config["head_dim"]
         self.config = getattr(transformers, kind + "Config")(**config)
         self.config._attn_implementation = "eager"
@@ -58,6 +58,8 @@ CASES = [
          rope_parameters=GLOBAL),
     Case("phi3", "phi3", tokens=300, hidden_size=48, num_attention_heads=3, num_key_value_heads=1, sliding_window=70,
          tie_word_embeddings=False),
+    Case("granite", "granite", hidden_size=48, num_attention_heads=3, num_key_value_heads=1, attention_bias=True, mlp_bias=True,
+         embedding_multiplier=1.5, residual_multiplier=0.7, attention_multiplier=0.4, logits_scaling=2.5),
     Case("tiny-hybrid", "gemma3", chat=True, vocab_size=301, num_hidden_layers=7, intermediate_size=20, sliding_window=40,
          query_pre_attn_scalar=16, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
 ]
@@ -84,6 +86,24 @@ def gguf_name(case, name):
 def plus(case, name):
     """What GGUF adds to a parameter: Gemma's norms multiply by 1 + w."""
     return 1.0 if case.arch.startswith("gemma") and "norm" in name else 0.0
+
+
+def heads(case, name):
+    """The heads of a parameter whose rows GGUF has in another order."""
+    return {"q_proj": case.config.num_attention_heads, "k_proj": case.config.num_key_value_heads}.get(
+        name.split(".")[-2]) if case.arch == "granite" else None
+
+
+def stored(case, name, value):
+    """What GGUF holds of a parameter."""
+    value = value + np.float32(plus(case, name))
+    return tiny.permute(value, heads(case, name)) if heads(case, name) else value
+
+
+def taken(case, name, value):
+    """The parameter of which GGUF holds value."""
+    value = value - np.float32(plus(case, name))
+    return tiny.unpermute(value, heads(case, name)) if heads(case, name) else value
 
 
 def randomise(case, model, rng):
@@ -114,7 +134,7 @@ def write_gguf(case, path, model):
     w.add_head_count_kv(c.num_key_value_heads)
     w.add_layer_norm_rms_eps(c.rms_norm_eps)
     w.add_vocab_size(c.vocab_size)
-    if case.arch == "phi3":
+    if case.arch in ("phi3", "granite"):
         w.add_rope_dimension_count(case.dim)
     elif case.arch != "qwen2":
         w.add_key_length(case.dim)
@@ -131,12 +151,17 @@ def write_gguf(case, path, model):
     if case.arch == "gemma2":
         w.add_attn_logit_softcapping(c.attn_logit_softcapping)
         w.add_final_logit_softcapping(c.final_logit_softcapping)
+    if case.arch == "granite":
+        w.add_attention_scale(c.attention_multiplier)
+        w.add_embedding_scale(c.embedding_multiplier)
+        w.add_residual_scale(c.residual_multiplier)
+        w.add_logit_scale(c.logits_scaling)
     if case.chat:
         tiny.add_vocabulary(w, case.vocab)
     else:
         w.add_tokenizer_model("no_vocab")
     for name, p in model.named_parameters():
-        w.add_tensor(gguf_name(case, name), p.detach().numpy() + np.float32(plus(case, name)))
+        w.add_tensor(gguf_name(case, name), stored(case, name, p.detach().numpy()))
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
@@ -152,7 +177,7 @@ def build(case, out):
     # What the file holds, where adding 1 has rounded.
     held = {t.name: t.data for t in gguf.GGUFReader(str(path)).tensors}
     for name, p in model.named_parameters():
-        p.data = torch.from_numpy(held[gguf_name(case, name)].reshape(p.shape) - np.float32(plus(case, name)))
+        p.data = torch.from_numpy(taken(case, name, held[gguf_name(case, name)].reshape(p.shape)))
     tiny.finish(case, out, path, model, rng)
 
 

@@ -12,7 +12,6 @@ import pathlib
 import shutil
 
 import gguf
-import numpy as np
 import torch
 
 import families
@@ -21,7 +20,7 @@ import tiny
 HERE = pathlib.Path(__file__).resolve().parent
 # By name: the largest shard, where the model is saved in several.
 CASES = {"bias-untied": "48KB", "window": None, "tiny-chat": None, "qwen2-yarn": None, "qwen3": None, "gemma2": None,
-         "gemma3": "100KB", "phi3": None}
+         "gemma3": "100KB", "phi3": None, "granite": None}
 
 
 def family(case, path):
@@ -29,8 +28,7 @@ def family(case, path):
     model = case.model(case.config).to(torch.float32).eval()
     held = {t.name: t.data for t in gguf.GGUFReader(str(path)).tensors}
     for name, p in model.named_parameters():
-        value = held[families.gguf_name(case, name)].reshape(p.shape) - np.float32(families.plus(case, name))
-        p.data = torch.from_numpy(value)
+        p.data = torch.from_numpy(families.taken(case, name, held[families.gguf_name(case, name)].reshape(p.shape)))
     return model
 
 

@@ -1,0 +1,57 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/holdfast-run/holdfast/graph"
+)
+
+// granite is the family of Granite 3: Llama's graph with a factor for the
+// embeddings, one for what attention and feed-forward add, one for the scores and
+// a divisor of the logits.
+func granite(c *Config, n *net) graph.Value {
+	times := func(x graph.Value, by float64) graph.Value {
+		if by == 0 || by == 1 {
+			return x
+		}
+		return n.Scale(x, float32(by))
+	}
+	x := times(n.embed(), c.EmbeddingScale)
+	for i := range c.Layers {
+		q, k, v := n.qkv(n.norm(x, i, "attn_norm"), i)
+		x = n.Add(x, times(n.attention(i, q, k, v), c.ResidualScale))
+		x = n.Add(x, times(n.feedForward(n.norm(x, i, "ffn_norm"), i, n.SiLUGate), c.ResidualScale))
+	}
+	return times(n.head(x), c.LogitScale)
+}
+
+// graniteGGUF: a factor of 0 is none, as one that is missing.
+func graniteGGUF(s *source, c *Config) {
+	llamaGGUF(s, c)
+	c.EmbeddingScale = s.floatOr("embedding_scale", 0)
+	c.ResidualScale = s.floatOr("residual_scale", 0)
+	if by := s.floatOr("logit_scale", 0); by != 0 {
+		c.LogitScale = 1 / by
+	}
+	for _, name := range []string{"rope.scaling.finetuned", "deepstack_mapping"} {
+		if s.has(name) { // layers without RoPE; a vision tower's streams
+			s.fail(fmt.Errorf("%w: %s: %s.%s", ErrUnsupported, s.f.Path(), s.arch, name))
+		}
+	}
+}
+
+// graniteFolder: a factor that is missing is 1, that of the scores too. They are
+// rounded as GGUF holds them.
+func graniteFolder(s *folder, c *Config) {
+	factor := func(key string) float64 {
+		by := float64(float32(s.floatOr(key, 1)))
+		if !(by > 0) {
+			s.fail(fmt.Errorf("model: %s: %s is %g; it must be positive", s.path, key, by))
+		}
+		return by
+	}
+	c.EmbeddingScale = factor("embedding_multiplier")
+	c.ResidualScale = factor("residual_multiplier")
+	c.AttentionScale = factor("attention_multiplier")
+	c.LogitScale = 1 / factor("logits_scaling")
+}
