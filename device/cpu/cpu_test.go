@@ -78,7 +78,7 @@ func sequence(vocab, n int, seed uint64) []int32 {
 // TestScheduleInvariance: the bits of every row of logits are the same for any
 // chunking, thread count, tier and company, and for KV in F16 and F32 alike.
 func TestScheduleInvariance(t *testing.T) {
-	for _, name := range []string{"q4_1", "q6_k", "f16", "gqa4-d64", "gqa8-d128", "bias-untied", "mha-odd", "window", "gemma2", "gemma3", "phi3"} {
+	for _, name := range []string{"q4_1", "q6_k", "f16", "gqa4-d64", "gqa8-d128", "bias-untied", "mha-odd", "window", "gemma2", "gemma3", "phi3", "qwen2", "qwen3", "granite"} {
 		for _, kv := range []graph.DType{graph.F16, graph.F32} {
 			if kv == graph.F32 && name != "q4_1" && name != "gqa8-d128" {
 				continue
