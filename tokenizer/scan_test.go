@@ -75,3 +75,32 @@ func TestBorders(t *testing.T) {
 		}
 	}
 }
+
+// TestBordersOfTexts: cut at the borders, long texts have the tokens that merging
+// all of them at once gives.
+func TestBordersOfTexts(t *testing.T) {
+	texts, err := parityStrings()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"bpe", "json/gemma", "json/llama2"} {
+		tok := kindNamed(name).tokenizer(t)
+		border := tok.cuts[len(tok.cuts)-1]
+		words, size := 0, 0
+		for some := range slices.Chunk(texts[:4000], 40) {
+			text := strings.ReplaceAll(strings.Join(some, " "), " ", spaceMark)
+			want := tok.mergeLong(nil, text)
+			var got []int32
+			for _, word := range cutBy(border, text) {
+				got = tok.encodeWord(got, word)
+				words++
+			}
+			if size += len(text); !slices.Equal(got, want) {
+				t.Fatalf("%s: %.100q…: %d tokens, uncut %d", name, text, len(got), len(want))
+			}
+		}
+		if size/words > 10 {
+			t.Errorf("%s: words of %d bytes: hardly a border", name, size/words)
+		}
+	}
+}
