@@ -2,7 +2,7 @@ package api
 
 import (
 	"bytes"
-	"fmt"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -281,9 +281,9 @@ func ParseLimit(text string) (int, error) {
 	if text == "" {
 		return defSessionList, nil
 	}
-	var n int
-	if _, err := fmt.Sscanf(text+"\n", "%d\n", &n); err != nil || n < 1 || n > MaxSessionList {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n < 1 || n > MaxSessionList {
 		return 0, BadRequest(CodeInvalidValue, "limit", "'limit' must be a number from 1 to %d, not %s.", MaxSessionList, quote(text))
 	}
-	return n, nil
+	return int(n), nil
 }

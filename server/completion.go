@@ -163,6 +163,9 @@ func (c *completion) begin(ctx *fasthttp.RequestCtx) (piece, error) {
 		} else if was != nil {
 			return c.oldTurn(ctx, was)
 		}
+		if err := checkHead(ctx, c.turn.info.Head); err != nil {
+			return none, err
+		}
 	}
 	var params sampler.Params
 	var prompts []prompt
@@ -373,7 +376,7 @@ func (c *completion) close() {
 	}
 	c.readers.Wait()
 	if c.turn != nil {
-		c.turn.close()
+		c.turn.close(c.s.metrics)
 	}
 	c.s.queue.leave(c.queued)
 	c.s.gate.leave()

@@ -49,9 +49,9 @@ func TestMalformed(t *testing.T) {
 	stream := witness.receive()
 
 	var all []bad
-	all = append(all, wrongTypes()...)
-	all = append(all, cutShort()...)
-	all = append(all, damaged(1200)...)
+	all = append(all, wrongTypes(good)...)
+	all = append(all, cutShort(good)...)
+	all = append(all, damaged(good, 1200)...)
 	all = append(all, byHand()...)
 	if len(all) < fewestMalformed {
 		t.Errorf("%d requests, want %d", len(all), fewestMalformed)
@@ -109,23 +109,22 @@ func (b *bad) check(t *testing.T, res *http.Response, body string) {
 	}
 }
 
-// valid holds a good request for each path.
-var valid = map[string]string{
-	chatPath:      `{"model":"tiny","messages":[{"role":"system","content":"a"},{"role":"user","content":[{"type":"text","text":"é\n☺"}]}],"max_tokens":9,"temperature":0.5,"stop":["x"],"logit_bias":{"7":1},"stream":false}`,
-	textPath:      `{"model":"tiny","prompt":["a","b☺"],"max_tokens":9,"n":2,"echo":true,"logprobs":3,"stop_token_ids":[1,2],"seed":5}`,
-	"/tokenize":   `{"model":"tiny","prompt":"a b☺","add_special_tokens":true,"return_token_strs":true}`,
-	"/detokenize": `{"model":"tiny","tokens":[1,2,3]}`,
+// sample is a good request's body for a path, and the type that it is read into.
+type sample struct {
+	path, body string
+	into       reflect.Type
 }
 
-// paths are the keys of valid, in order.
-var paths = []string{chatPath, textPath, "/tokenize", "/detokenize"}
+// good are samples of what needs no session.
+var good = []sample{
+	{chatPath, `{"model":"tiny","messages":[{"role":"system","content":"a"},{"role":"user","content":[{"type":"text","text":"é\n☺"}]}],"max_tokens":9,"temperature":0.5,"stop":["x"],"logit_bias":{"7":1},"stream":false}`, reflect.TypeFor[api.ChatRequest]()},
+	{textPath, `{"model":"tiny","prompt":["a","b☺"],"max_tokens":9,"n":2,"echo":true,"logprobs":3,"stop_token_ids":[1,2],"seed":5}`, reflect.TypeFor[api.CompletionRequest]()},
+	{"/tokenize", `{"model":"tiny","prompt":"a b☺","add_special_tokens":true,"return_token_strs":true}`, reflect.TypeFor[api.TokenizeRequest]()},
+	{"/detokenize", `{"model":"tiny","tokens":[1,2,3]}`, reflect.TypeFor[api.DetokenizeRequest]()},
+}
 
 // wrongTypes gives each parameter values of each type that it does not take.
-func wrongTypes() []bad {
-	types := map[string]reflect.Type{
-		chatPath: reflect.TypeFor[api.ChatRequest](), textPath: reflect.TypeFor[api.CompletionRequest](),
-		"/tokenize": reflect.TypeFor[api.TokenizeRequest](), "/detokenize": reflect.TypeFor[api.DetokenizeRequest](),
-	}
+func wrongTypes(of []sample) []bad {
 	values := map[string][]string{
 		"string": {`"x"`, `""`, `"\u0000"`}, "bool": {`true`, `false`}, "list": {`[]`, `[[]]`, `[{}]`, `[null]`}, "object": {`{}`, `{"a":[]}`},
 		"number": {`1`, `-1`, `1.5`, `1e400`, `-1e400`, `99999999999999999999`, `1e-400`},
@@ -146,8 +145,8 @@ func wrongTypes() []bad {
 		return []string{"number"}
 	}
 	var all []bad
-	for _, path := range paths {
-		for _, f := range reflect.VisibleFields(types[path]) {
+	for _, s := range of {
+		for _, f := range reflect.VisibleFields(s.into) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if name == "" {
 				continue
@@ -159,7 +158,7 @@ func wrongTypes() []bad {
 				}
 				for _, v := range list {
 					// What is of the right type may be valid.
-					one := bad{"wrong type", path, with(valid[path], name, v), 400, name}
+					one := bad{"wrong type", s.path, with(s.body, name, v), 400, name}
 					if right {
 						one.status, one.param = 0, ""
 					}
@@ -186,11 +185,11 @@ func with(object, name, value string) string {
 }
 
 // cutShort ends good requests after each of their bytes.
-func cutShort() []bad {
+func cutShort(of []sample) []bad {
 	var all []bad
-	for _, path := range paths {
-		for i := range len(valid[path]) {
-			all = append(all, bad{"cut short", path, valid[path][:i], 400, ""})
+	for _, s := range of {
+		for i := range len(s.body) {
+			all = append(all, bad{"cut short", s.path, s.body[:i], 400, ""})
 		}
 	}
 	return all
@@ -198,13 +197,13 @@ func cutShort() []bad {
 
 // damaged changes bytes of good requests. The seed is fixed, so that what fails
 // fails again.
-func damaged(n int) []bad {
+func damaged(of []sample, n int) []bad {
 	rng := rand.New(rand.NewPCG(6, 2000))
 	const bytesToPut = "{}[]\",:\\0-e.tnu\x00\xff\xc3 "
 	all := make([]bad, n)
 	for i := range all {
-		path := paths[i%len(paths)]
-		b := []byte(valid[path])
+		s := of[i%len(of)]
+		b := []byte(s.body)
 		for range 1 + rng.IntN(4) {
 			at := rng.IntN(len(b))
 			switch rng.IntN(5) {
@@ -221,7 +220,7 @@ func damaged(n int) []bad {
 				b = append(b[:at], append(part, b[at:]...)...)
 			}
 		}
-		all[i] = bad{"damaged", path, string(b), 0, ""}
+		all[i] = bad{"damaged", s.path, string(b), 0, ""}
 	}
 	return all
 }
@@ -321,7 +320,8 @@ func byHand() []bad {
 		{"a token that does not exist", textPath, `{"model":"tiny","prompt":[[1],[2,100]]}`, 400, "prompt[1][1]"},
 		{"a mixed prompt", textPath, `{"model":"tiny","prompt":[1,"a"]}`, 400, "prompt[1]"},
 	}
-	for _, path := range paths {
+	for _, s := range good {
+		path := s.path
 		all = append(all, bad{"empty", path, "", 400, ""}, bad{"blank", path, " \t\r\n", 400, ""}, bad{"null", path, "null", 400, ""},
 			bad{"NULs", path, strings.Repeat("\x00", 4096), 400, ""}, bad{"too large", path, strings.Repeat(" ", api.MaxBodyBytes+1), 413, ""},
 			bad{"blanks to the limit", path, strings.Repeat(" ", api.MaxBodyBytes), 400, ""})

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
 
 	"github.com/holdfast-run/holdfast/engine"
+	"github.com/holdfast-run/holdfast/session"
 )
 
 // latencyBuckets are those of other inference servers, so that dashboards fit.
@@ -22,6 +25,9 @@ type serverMetrics struct {
 	set        *metrics.Set
 	firstToken *metrics.PrometheusHistogram
 	interToken *metrics.PrometheusHistogram
+	committed  *metrics.Counter // turns that became history
+	cut        *metrics.Counter // turns that were interrupted
+	census     census
 }
 
 func newMetrics() *serverMetrics {
@@ -30,6 +36,8 @@ func newMetrics() *serverMetrics {
 		set:        set,
 		firstToken: set.NewPrometheusHistogramExt("holdfast_time_to_first_token_seconds", latencyBuckets),
 		interToken: set.NewPrometheusHistogramExt("holdfast_inter_token_latency_seconds", latencyBuckets),
+		committed:  set.NewCounter(`holdfast_turns_total{end="committed"}`),
+		cut:        set.NewCounter(`holdfast_turns_total{end="interrupted"}`),
 	}
 }
 
@@ -64,12 +72,56 @@ func (s *Server) writeMetrics(ctx *fasthttp.RequestCtx) {
 	metrics.WriteCounterUint64(w, "holdfast_kv_blocks_stored_total", st.StoredBlocks)
 	metrics.WriteCounterUint64(w, "holdfast_kv_blocks_loaded_total", st.LoadedBlocks)
 	metrics.WriteCounterUint64(w, "holdfast_kv_blocks_missed_total", st.MissedBlocks)
+	metrics.WriteCounterUint64(w, "holdfast_kv_blocks_corrupt_total", st.CorruptBlocks)
+	metrics.WriteCounterUint64(w, "holdfast_kv_blocks_dropped_total", st.DroppedBlocks)
 	metrics.WriteCounterUint64(w, "holdfast_kv_restores_total", st.Restores)
+	metrics.WriteCounterUint64(w, "holdfast_kv_restored_tokens_total", st.RestoredTokens)
 	metrics.WriteCounterUint64(w, "holdfast_kv_store_failures_total", st.StoreFailures)
+	metrics.WriteGaugeUint64(w, "holdfast_kv_store_bytes", uint64(st.StoreBytes))
+	metrics.WriteGaugeUint64(w, "holdfast_kv_store_limit_bytes", uint64(st.StoreLimit))
 	metrics.WriteGaugeUint64(w, "holdfast_queued_prompt_tokens", uint64(max(s.queue.tokens.Load(), 0)))
 	metrics.WriteGaugeUint64(w, "go_goroutines", uint64(runtime.NumGoroutine()))
 	metrics.WriteGaugeUint64(w, "holdfast_connections", uint64(max(s.conns.now.Load(), 0)))
+	if m := s.cfg.Sessions; m != nil {
+		writeSessions(w, s.metrics.census.take(m.Status, time.Now))
+	}
 	writeAliases(w, s.worker.Info(), st)
+}
+
+// writeSessions says how the sessions and their log are.
+func writeSessions(w io.Writer, st session.Status) {
+	for _, state := range session.States {
+		metrics.WriteGaugeUint64(w, fmt.Sprintf("holdfast_sessions{state=%q}", state), uint64(st.States[state]))
+	}
+	metrics.WriteGaugeUint64(w, "holdfast_sessions_behind", uint64(st.Behind))
+	metrics.WriteGaugeUint64(w, "holdfast_log_segments", uint64(st.Log.Segments))
+	metrics.WriteCounterUint64(w, "holdfast_log_bytes_total", uint64(st.Log.Durable))
+	metrics.WriteCounterUint64(w, "holdfast_log_syncs_total", st.Log.Batches)
+	metrics.WriteCounterUint64(w, "holdfast_log_failures_total", st.Log.Failures)
+	failing := uint64(0)
+	if st.Log.Err != nil {
+		failing = 1
+	}
+	metrics.WriteGaugeUint64(w, "holdfast_log_failing", failing)
+}
+
+// census keeps a count of sessions for a hundred times as long as the counting
+// took: routers ask many times a second, and nobody else gets a session meanwhile.
+type census struct {
+	mu    sync.Mutex
+	last  session.Status
+	until time.Time
+}
+
+func (c *census) take(count func() session.Status, now func() time.Time) session.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if start := now(); !start.Before(c.until) {
+		c.last = count()
+		end := now()
+		c.until = end.Add(100 * end.Sub(start))
+	}
+	return c.last
 }
 
 // writeAliases repeats what routers of the Gateway API's inference extension

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -87,27 +90,91 @@ func TestAliases(t *testing.T) {
 	}
 }
 
-// TestRouteWalk has every route decide who may use it and how much may be sent
-// to it, and hold to that.
+// decided says of every route who may use it, the most bytes of its body, and a test of
+// this package that asks for it.
+var decided = map[string]struct {
+	access access
+	body   int
+	test   string
+}{
+	"POST /v1/chat/completions":          {keyed, 4 << 20, "TestChat"},
+	"POST /v1/completions":               {keyed, 4 << 20, "TestCompletion"},
+	"GET /v1/models":                     {keyed, 4 << 10, "TestRoutes"},
+	"GET /v1/models/":                    {keyed, 4 << 10, "TestRoutes"},
+	"POST /tokenize":                     {keyed, 4 << 20, "TestTokenRoutes"},
+	"POST /detokenize":                   {keyed, 4 << 20, "TestTokenRoutes"},
+	"GET /tokenizer_info":                {keyed, 4 << 10, "TestTokenRoutes"},
+	"GET /version":                       {keyed, 4 << 10, "TestTokenRoutes"},
+	"GET /health":                        {open, 4 << 10, "TestRoutes"},
+	"GET /health/ready":                  {open, 4 << 10, "TestNotReady"},
+	"GET /metrics":                       {open, 4 << 10, "TestMetrics"},
+	"GET /v1/sessions":                   {keyed, 4 << 10, "TestSessionList"},
+	"POST /v1/sessions":                  {keyed, 4 << 10, "TestSessionVerbs"},
+	"POST /v1/sessions/import":           {keyed, 32 << 20, "TestSessionExport"},
+	"GET /v1/sessions/{id}":              {keyed, 4 << 10, "TestSessionVerbs"},
+	"POST /v1/sessions/{id}":             {keyed, 4 << 10, "TestSessionVerbs"},
+	"DELETE /v1/sessions/{id}":           {keyed, 4 << 10, "TestSessionVerbs"},
+	"GET /v1/sessions/{id}/turns":        {keyed, 4 << 10, "TestSessionHead"},
+	"POST /v1/sessions/{id}/turns":       {keyed, 4 << 20, "TestSessionNames"},
+	"GET /v1/sessions/{id}/turns/{turn}": {keyed, 4 << 10, "TestInterruptedTurn"},
+	"POST /v1/sessions/{id}/checkpoint":  {keyed, 4 << 10, "TestSessionVerbs"},
+	"POST /v1/sessions/{id}/fork":        {keyed, 4 << 10, "TestSessionVerbs"},
+	"POST /v1/sessions/{id}/rewind":      {keyed, 4 << 10, "TestSessionHead"},
+	"POST /v1/sessions/{id}/park":        {keyed, 4 << 10, "TestSessionVerbs"},
+	"POST /v1/sessions/{id}/resume":      {keyed, 4 << 10, "TestSessionVerbs"},
+	"POST /v1/sessions/{id}/verify":      {keyed, 4 << 10, "TestSessionVerbs"},
+	"POST /v1/sessions/{id}/export":      {keyed, 4 << 10, "TestSessionExport"},
+}
+
+// TestRouteWalk has every route, with sessions and without, hold to what was decided
+// of it. A route of which nothing was decided fails.
 func TestRouteWalk(t *testing.T) {
-	s := serve(t, &fakeWorker{}, withKeys(file(t, "keys", keyLine("alice", "good"))))
-	for path, all := range s.routes {
-		for _, r := range all {
-			walk(t, s, path, r, all[0].access)
+	keys := withKeys(file(t, "keys", keyLine("alice", "good")))
+	for _, s := range []*testServer{serve(t, &fakeWorker{}, keys), serveSessions(t, newScribe(), t.TempDir(), keys)} {
+		left := maps.Clone(decided)
+		for path, all := range s.routes {
+			for _, r := range all {
+				want, ok := left[r.method+" "+path]
+				delete(left, r.method+" "+path)
+				if !ok || r.access != want.access || r.body != want.body {
+					t.Errorf("%s %s: access %d, body %d; decided was %+v", r.method, path, r.access, r.body, want)
+				}
+				walk(t, s, path, r)
+			}
+		}
+		if len(left) > 0 {
+			t.Errorf("no such routes: %v", left)
+		}
+	}
+	for route, d := range decided {
+		if !isTest(t, d.test) {
+			t.Errorf("%s: there is no %s", route, d.test)
 		}
 	}
 }
 
-// walk tries one route; others is the access of the path's first one.
-func walk(t *testing.T, s *testServer, path string, r route, others access) {
+// isTest reports whether this package has a test of that name.
+func isTest(t *testing.T, name string) bool {
 	t.Helper()
-	most := api.MaxBodyBytes
-	if path == importPath {
-		most = api.MaxImportBytes
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if r.access == undecided || r.access != others || r.body <= 0 || r.body > most || r.method != "GET" && r.method != "POST" && r.method != "DELETE" {
-		t.Errorf("%s: %+v", path, r)
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "\nfunc "+name+"(t *testing.T) {") {
+			return true
+		}
 	}
+	return false
+}
+
+// walk tries one route.
+func walk(t *testing.T, s *testServer, path string, r route) {
+	t.Helper()
 	if path == modelPrefix {
 		path += "tiny"
 	}

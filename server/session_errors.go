@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 
@@ -77,14 +78,15 @@ func headName(head string) string {
 	return head
 }
 
-// ifMatch returns the head that a request expects, or "" if it does not say. An
-// ETag's quotes may be left out.
-func ifMatch(http *fasthttp.RequestCtx) string {
-	want := strings.Trim(strings.TrimSpace(string(http.Request.Header.Peek("If-Match"))), `"`)
-	if want == "*" {
-		return ""
+// checkHead compares the head that a request expects in If-Match, if it says so, with
+// the one that is. An ETag's quotes may be left out, but for those around nothing: that
+// is the head of a session without a turn.
+func checkHead(http *fasthttp.RequestCtx, head string) error {
+	want := strings.TrimSpace(string(http.Request.Header.Peek("If-Match")))
+	if want == "" || want == "*" || strings.Trim(want, `"`) == head {
+		return nil
 	}
-	return want
+	return &session.StaleHeadError{Head: head}
 }
 
 // idempotencyKey returns the key of a request that may be sent again, "" for none.
@@ -92,6 +94,9 @@ func idempotencyKey(http *fasthttp.RequestCtx) (string, error) {
 	key := strings.TrimSpace(string(http.Request.Header.Peek("Idempotency-Key")))
 	if len(key) > api.MaxKeyBytes {
 		return "", api.BadRequest(api.CodeInvalidValue, "Idempotency-Key", "An Idempotency-Key may have %d bytes.", api.MaxKeyBytes)
+	}
+	if !utf8.ValidString(key) {
+		return "", api.BadRequest(api.CodeInvalidValue, "Idempotency-Key", "An Idempotency-Key must be UTF-8.")
 	}
 	return key, nil
 }

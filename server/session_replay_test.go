@@ -176,6 +176,8 @@ func interrupt(t *testing.T, more string, want []event, seen int, restart bool) 
 	if state.Head != nil {
 		t.Errorf("an interrupted turn is the head: %+v", state)
 	}
+	s.untilMetric(`holdfast_turns_total{end="interrupted"} 1`)
+	s.untilMetric(`holdfast_sessions{state="interrupted"} 1`)
 	if restart {
 		if err := m.Close(); err != nil {
 			t.Fatal(err)

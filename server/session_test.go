@@ -209,20 +209,25 @@ func TestSessionHistory(t *testing.T) {
 func TestSessionHead(t *testing.T) {
 	s := serveSessions(t, newScribe(), t.TempDir())
 	one := s.create("{}")
-	for i, match := range []string{"*", `"turn_1"`, "turn_2"} {
+	if res, _ := s.ask("GET", sessionPrefix+one.ID, ""); res.Header.Get("ETag") != `""` {
+		t.Errorf("ETag %s", res.Header.Get("ETag"))
+	}
+	for i, match := range []string{`""`, `"turn_1"`, "turn_2"} {
 		if got := must[api.ChatCompletion](s, "POST", chatPath, chatOf(one.ID, "", "hi"), "If-Match: "+match); *got.Session.Head != fmt.Sprint("turn_", i+1) {
 			t.Errorf("%s: %+v", match, got.Session)
 		}
 	}
-	e := s.refused(409, api.CodeStaleHead, "POST", chatPath, chatOf(one.ID, "", "hi"), `If-Match: "turn_2"`)
-	if e.Head == nil || *e.Head != "turn_3" {
-		t.Errorf("%+v", e)
+	for _, match := range []string{`"turn_2"`, `""`, "turn_03", "turn_3, turn_2", "\xff"} {
+		e := s.refused(409, api.CodeStaleHead, "POST", chatPath, chatOf(one.ID, "", "hi"), "If-Match: "+match)
+		if e.Head == nil || *e.Head != "turn_3" {
+			t.Errorf("%s: %+v", match, e)
+		}
 	}
 	s.refused(409, api.CodeStaleHead, "POST", sessionPrefix+one.ID+"/rewind", `{"turn":"turn_1"}`, "If-Match: turn_2")
 	if got := must[api.Session](s, "POST", sessionPrefix+one.ID+"/rewind", `{"turn":"turn_1"}`, "If-Match: turn_3"); *got.Head != "turn_1" || got.Turns != 1 {
 		t.Errorf("rewound to %+v", got)
 	}
-	if got := s.chat(one.ID, "", "hi"); *got.Session.Head != "turn_4" {
+	if got := must[api.ChatCompletion](s, "POST", chatPath, chatOf(one.ID, "", "hi"), "If-Match: *"); *got.Session.Head != "turn_4" {
 		t.Errorf("%+v", got.Session)
 	}
 	tree := must[api.TurnList](s, "GET", sessionPrefix+one.ID+"/turns", "")

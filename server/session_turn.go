@@ -22,7 +22,6 @@ type turn struct {
 	all   []session.TurnInfo // the session's, where an old turn is looked for
 
 	// Of the request.
-	match   string // the head that the client expects, "" for any
 	key     string // idempotency key, "" for none
 	digest  [16]byte
 	inexact bool // with another model than the session's
@@ -72,7 +71,7 @@ func (c *completion) join(http *fasthttp.RequestCtx) error {
 	if err := c.job.inSession(); err != nil {
 		return err
 	}
-	t := &turn{match: ifMatch(http), after: -1}
+	t := &turn{after: -1}
 	if t.id, err = parseSession(name); err != nil {
 		return err
 	}
@@ -118,7 +117,7 @@ func (c *completion) beginTurn(p *prompt, params *sampler.Params) error {
 	}
 	var err error
 	t.running, err = t.right.Begin(c.ctx, session.Begin{
-		Head:    t.match,
+		Head:    t.info.Head, // the prompt is of
 		Key:     t.key,
 		Digest:  t.digest,
 		Keep:    t.keep,
@@ -252,14 +251,18 @@ func (t *turn) take(c *completion, p *piece) error {
 	if err != nil {
 		return err
 	}
+	c.s.metrics.committed.Inc()
 	t.state = &api.SessionState{ID: t.id.String(), Head: &head, Durable: t.running.Durable(), Exact: exact}
 	return nil
 }
 
 // close gives the right back. A turn that was not committed is interrupted.
-func (t *turn) close() {
+func (t *turn) close(m *serverMetrics) {
 	if t.running != nil {
 		t.running.Abandon()
+		if t.state == nil {
+			m.cut.Inc()
+		}
 	}
 	if t.right != nil {
 		t.right.Release()
@@ -284,9 +287,11 @@ func (c *completion) beginAgain(http *fasthttp.RequestCtx) (none piece, err erro
 	name, which := pathParts(http)
 	t := &turn{after: -1}
 	if text := http.QueryArgs().Peek("starting_after"); len(text) > 0 {
-		if t.after, err = strconv.Atoi(string(text)); err != nil || t.after < 0 {
+		n, err := strconv.ParseUint(string(text), 10, 31)
+		if err != nil {
 			return none, api.BadRequest(api.CodeInvalidValue, "starting_after", "'starting_after' must be a sequence number: 0 or more.")
 		}
+		t.after = int(n)
 	}
 	if t.id, err = parseSession(name); err != nil {
 		return none, err

@@ -40,8 +40,8 @@ func (c *call) rewind() (any, error) {
 		return nil, err
 	}
 	defer s.Release()
-	if want := ifMatch(c.http); want != "" && want != s.Info().Head {
-		return nil, &session.StaleHeadError{Head: s.Info().Head}
+	if err := checkHead(c.http, s.Info().Head); err != nil {
+		return nil, err
 	}
 	if err := s.Rewind(c.ctx, *req.Turn); err != nil {
 		return nil, err

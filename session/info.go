@@ -75,6 +75,9 @@ const (
 	Damaged     State = "damaged"     // records are lost or not understood: rewind, fork below, or delete
 )
 
+// States lists them all.
+var States = []State{Idle, Active, Interrupted, Parked, Damaged}
+
 // Info is a session as it is shown.
 type Info struct {
 	ID         ID
