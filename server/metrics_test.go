@@ -17,8 +17,9 @@ import (
 // its answer, and sessions are not counted anew for each reader.
 func (s *testServer) untilMetric(line string) {
 	s.t.Helper()
+	conn := s.dial()
 	for end := time.Now().Add(patience); ; {
-		_, text := s.dial().do(get("/metrics"))
+		_, text := conn.do(get("/metrics"))
 		if strings.Contains(text, "\n"+line+"\n") {
 			return
 		}

@@ -211,13 +211,11 @@ func values(v *kong.Value, before, prefix string) (found []string) {
 			found = append(found, before+s+"\t"+firstSentence(v.Help))
 		}
 	}
-	if v.Flag != nil {
-		switch v.Flag.PlaceHolder {
-		case "FILE", "PATH":
-			found = append(found, fileLine)
-		case "DIR":
-			found = append(found, dirLine)
-		}
+	switch v.Tag.PlaceHolder {
+	case "FILE", "PATH":
+		found = append(found, fileLine)
+	case "DIR":
+		found = append(found, dirLine)
 	}
 	return found
 }

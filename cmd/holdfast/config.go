@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
 	"github.com/go-json-experiment/json/jsontext"
@@ -87,6 +89,9 @@ func (c *configFile) read(d *jsontext.Decoder, data []byte, known map[string]*ko
 		}
 		if err == nil {
 			err = flag.Parse(kong.Scan().PushTyped(value, kong.FlagValueToken), reflect.New(flag.Target.Type()).Elem())
+		}
+		if text, ok := value.(string); err == nil && ok && flag.Enum != "" && !slices.Contains(flag.EnumSlice(), text) {
+			err = fmt.Errorf("must be one of %s, not %q", strings.Join(flag.EnumSlice(), ", "), text)
 		}
 		if err != nil {
 			return line(), fmt.Errorf("%q: %w", name, err)

@@ -40,7 +40,7 @@ type serveCmd struct {
 	DrainTimeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long running requests may go on after SIGTERM. Default ${default}."`
 	TakeoverWait time.Duration `default:"0s" placeholder:"DURATION" help:"How long to wait for another process to give up the address and the store. Default ${default}: not at all."`
 	LogFormat    string        `default:"text" enum:"text,json" placeholder:"FORMAT" help:"Of what goes to stderr: text, or json, one object a line. Default ${default}."`
-	LogLevel     slog.Level    `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error. Default ${default}."`
+	LogLevel     string        `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"The least of what goes to stderr: debug, info, warn or error. Default ${default}."`
 	DryRun       bool          `help:"Print the memory plan and stop there."`
 }
 

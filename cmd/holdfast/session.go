@@ -43,6 +43,8 @@ A server shows the sessions of whose key it is asked with. A store shows everybo
 
 Output is a table, or with --json one JSON object a line, as the server's API has them (docs/SESSIONS.md).
 
+In the environment --server is HOLDFAST_SESSION_SERVER and --store is HOLDFAST_SESSION_STORE: HOLDFAST_STORE is that of serve, which may have it open.
+
 The exit code is 0 if all is well; 1 if something failed, or if verify or fsck found damage; 2 for a mistake in the command line.
 
 Examples:
@@ -229,6 +231,14 @@ type sessionForkCmd struct {
 	N       int    `name:"count" default:"1" placeholder:"N" help:"How many. Default ${default}."`
 	Turn    string `placeholder:"TURN" help:"The last turn that they have. Default: the head."`
 	Session string `arg:"" help:"The session's ID."`
+}
+
+// Validate is called by the flag parser.
+func (c *sessionForkCmd) Validate() error {
+	if c.N < 1 || c.N > api.MaxForks {
+		return fmt.Errorf("--count is %d; give 1 to %d", c.N, api.MaxForks)
+	}
+	return nil
 }
 
 // Run forks a session and prints the new IDs.

@@ -262,7 +262,10 @@ func (c *sessionGcCmd) Run(std streams, at *sessionAt) error {
 
 // Help is shown by 'holdfast session gc --help'.
 func (sessionGcCmd) Help() string {
-	return `Ends sessions that have expired and writes what lives in the log's oldest files anew, so that these become free. A server does so each minute; it also removes KV that no session needs, each hour, for which it takes the model.`
+	return `Ends sessions that have expired and writes what lives in the log's oldest files anew, so that these become free. A server does so each minute; it also removes KV that no session needs, each hour, for which it takes the model.
+
+Example:
+  holdfast session gc --store ~/.local/state/holdfast`
 }
 
 type sessionFsckCmd struct{}
@@ -271,7 +274,10 @@ type sessionFsckCmd struct{}
 func (sessionFsckCmd) Help() string {
 	return `Reads every record of every session and every block of KV back. Prints a line for each damaged session, and the counts. Damaged blocks are forgotten: a server computes them anew. Damaged sessions stay, up to the damage: rewind, fork or delete them.
 
-The exit code is 1 if a session is damaged. Bad blocks alone are a warning: they cost time, never an answer.`
+The exit code is 1 if a session is damaged. Bad blocks alone are a warning: they cost time, never an answer.
+
+Example:
+  holdfast session fsck --store ~/.local/state/holdfast`
 }
 
 // Run checks a store.

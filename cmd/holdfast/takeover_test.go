@@ -153,7 +153,7 @@ func TestUntil(t *testing.T) {
 
 func TestLineWriter(t *testing.T) {
 	var b strings.Builder
-	_, lines := newLogger(&b, "json", 0)
+	_, lines := newLogger(&b, "json", "info")
 	if n, err := io.WriteString(lines, "one\n  two\n"); n != 10 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
@@ -161,7 +161,7 @@ func TestLineWriter(t *testing.T) {
 		t.Error(got)
 	}
 	b.Reset()
-	if _, lines = newLogger(&b, "text", 0); lines != &b {
+	if _, lines = newLogger(&b, "text", "info"); lines != &b {
 		t.Error("lines of a log in text are changed")
 	}
 }

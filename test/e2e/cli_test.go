@@ -108,12 +108,16 @@ func TestHelp(t *testing.T) {
 	if all.code != 0 || all.stdout == "" {
 		t.Errorf("holdfast alone: exit code %d, stdout %q", all.code, all.stdout)
 	}
-	for _, command := range []string{"serve", "run", "pull", "tokenize", "bench", "bench local", "bench serve", "doctor", "completion", "version"} {
-		if command != "bench" && !strings.Contains(all.stdout, "\n  "+command+" ") {
+	commands := []string{"serve", "run", "pull", "tokenize", "session", "bench", "bench local", "bench serve", "doctor", "completion", "version"}
+	for _, verb := range strings.Fields("ls show tree fork rewind export import verify rm gc fsck stats") {
+		commands = append(commands, "session "+verb)
+	}
+	for _, command := range commands {
+		if command != "bench" && command != "session" && !strings.Contains(all.stdout, "\n  "+command+" ") {
 			t.Errorf("holdfast --help does not name %s", command)
 		}
 		got := run(t, "", append(strings.Fields(command), "--help")...)
-		if got.code != 0 || got.stderr != "" || !strings.Contains(got.stdout, "Example") || !strings.Contains(got.stdout, "\n    holdfast "+strings.Fields(command)[0]) {
+		if got.code != 0 || got.stderr != "" || !strings.Contains(got.stdout, "Example") || !strings.Contains(got.stdout, "\n    holdfast "+strings.TrimSuffix(command, " local")) {
 			t.Errorf("%s --help: exit code %d\n%s", command, got.code, got.stdout)
 		}
 		for _, line := range strings.Split(got.stdout, "\n") {

@@ -45,7 +45,8 @@ func (s *server) returnTo(was holdings) {
 
 // leaveAll has clients leave, and returns how long after it all of them were
 // free: as long as it takes on a machine that does other things as well, so
-// nothing is held to it.
+// nothing is held to it here. How many steps it may take is engine's
+// TestLeaversAreGoneAfterAStep, how soon the server notices server's TestClientLeaves.
 func (s *server) leaveAll(leave []func()) time.Duration {
 	s.t.Helper()
 	before := s.metric("holdfast_cancelled_requests_total")
@@ -58,7 +59,8 @@ func (s *server) leaveAll(leave []func()) time.Duration {
 }
 
 // TestLeavers has clients leave, on requests that would run for long, in each
-// phase: their blocks, goroutines and sockets are given back.
+// phase: their blocks, goroutines and sockets are given back. make bench-surface keeps
+// how long it took.
 func TestLeavers(t *testing.T) {
 	t.Parallel()   // it waits, mostly
 	prefills := 10 // one after the other: of prompts that wait for each other only one is computed
@@ -83,10 +85,10 @@ func TestLeavers(t *testing.T) {
 		if n := s.metric("holdfast_running_sequences"); n != leavers {
 			t.Errorf("%d sequences run, want %d", n, leavers)
 		}
-		t.Logf("%d in the queue%s: free after %v", leavers, stream, took)
+		leaverFigure(t, leavers, "in the queue", stream, took)
 		took = s.leaveAll(held)
 		s.until("holdfast_kv_blocks_used", 0)
-		t.Logf("%d in decode%s: free after %v", leavers, stream, took)
+		leaverFigure(t, leavers, "in decode", stream, took)
 
 		made, longest := s.metric("holdfast_completion_tokens_total"), time.Duration(0)
 		for i := range prefills {
@@ -95,10 +97,18 @@ func TestLeavers(t *testing.T) {
 		if n := s.metric("holdfast_completion_tokens_total"); n != made {
 			t.Errorf("%d tokens were made of prompts that nobody waited for", n-made)
 		}
-		t.Logf("%d in prefill%s: each free after at most %v", prefills, stream, longest)
+		leaverFigure(t, prefills, "in prefill, one after the other", stream, longest)
 	}
 	s.until("holdfast_kv_blocks_used", 0)
 	s.returnTo(was)
+}
+
+func leaverFigure(t *testing.T, n int, where, stream string, took time.Duration) {
+	t.Helper()
+	if stream != "" {
+		where += ", streaming"
+	}
+	figure(t, fmt.Sprintf("%d clients leave %s", n, where), fmt.Sprintf("free after %v", took.Round(100*time.Microsecond)), "100 ms")
 }
 
 // leavePrefill has a client leave whose prompt takes any machine many seconds.
