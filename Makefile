@@ -51,7 +51,7 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 test-schedules: $(MODEL) ## batching at full counts: a million steps and canaries, 50 schedules of the real model
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 40m -v -run 'SimLong|Schedules|Canaries' -skip CUDA ./scheduler ./engine
 
-test-clients: build $(MODEL) ## clients of OpenAI in Python (and its own API tests), Node and Go, and lm-eval, against a served model
+test-clients: build $(MODEL) ## clients of OpenAI in Python (and its own API tests), Node and Go, lm-eval and guidellm, against a served model
 	sh test/clients/run.sh $(MODEL) $(CLIENTS)
 
 accuracy: $(MODEL) model-gemma ## KL, first token and perplexity of each model and type beside llama.cpp; writes bench/results/accuracy.md (needs gguf, numpy)

@@ -335,6 +335,8 @@ func TestSessionCommands(t *testing.T) {
 				t.Errorf("%+v", out)
 			}
 			do(2, "", append(at, "gc")...)
+			do(2, "", append(at, "fork", "--count", "0", id)...)
+			do(2, "", append(at, "fork", "--count", "65", id)...)
 			do(2, "", append(at, "fsck")...)
 			s.signal(syscall.SIGTERM)
 			if err := s.wait(); err != nil {
