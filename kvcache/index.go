@@ -108,6 +108,14 @@ func (x *index) remove(b int32) (parent int32) {
 	return parent
 }
 
+// clear takes everything out but the roots.
+func (x *index) clear() {
+	clear(x.table)
+	for b := range x.parent {
+		x.parent[b] = absent
+	}
+}
+
 // check reports an index that disagrees with itself or the counts of children.
 func (x *index) check(blocks []block) error {
 	children, entries := make([]int32, len(blocks)), 0

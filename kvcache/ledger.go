@@ -112,6 +112,15 @@ func (l *ledger) unlink(b int32) {
 	l.cached--
 }
 
+// dropCached frees the blocks that are kept for their contents.
+func (l *ledger) dropCached() {
+	for l.oldest != none {
+		b := l.oldest
+		l.unlink(b)
+		l.putBack(b)
+	}
+}
+
 // check reports a block in two states or in none, or a list that disagrees with
 // the counts. known says which blocks have contents that can be found.
 func (l *ledger) check(known func(int32) bool) error {

@@ -90,6 +90,19 @@ func (p *Pool) forget(b int32) {
 	}
 }
 
+// Clear forgets what every block contains, because the device has lost it. Blocks
+// that are held stay held, and are free once they are given back.
+func (p *Pool) Clear() {
+	p.index.clear()
+	for b := range p.blocks {
+		p.blocks[b].kin = 0
+	}
+	p.dropCached()
+	if p.window != nil {
+		p.window.clear()
+	}
+}
+
 // Check reports a broken ledger: a block in two states or in none, a list or an
 // index that disagrees with the counts.
 func (p *Pool) Check() error {

@@ -22,6 +22,7 @@ type modelSeq struct {
 	symbols []int32
 	blocks  []int32
 	sealed  int
+	lost    bool // since a Clear: it only ends
 }
 
 func (s *modelSeq) tokens() []int32 {
@@ -39,7 +40,7 @@ func (s *modelSeq) key(n int) string { return fmt.Sprint(s.root, s.symbols[:n]) 
 
 // TestPoolModel runs random sequences that match, grow, seal and end.
 func TestPoolModel(t *testing.T) {
-	hits, evictions, changes, forgotten := 0, 0, 0, 0
+	hits, evictions, changes, forgotten, cleared := 0, 0, 0, 0, 0
 	property := func(t *rapid.T) {
 		total := rapid.IntRange(0, 12).Draw(t, "blocks")
 		m := &model{pool: NewPool(total), total: total, contents: map[int32]string{}}
@@ -48,6 +49,13 @@ func TestPoolModel(t *testing.T) {
 				t.Skip()
 			}
 			return rapid.SampledFrom(m.seqs).Draw(t, "sequence")
+		}
+		whole := func(t *rapid.T) *modelSeq {
+			s := pick(t)
+			if s.lost {
+				t.Skip()
+			}
+			return s
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"start": func(t *rapid.T) {
@@ -69,7 +77,7 @@ func TestPoolModel(t *testing.T) {
 				m.seqs = append(m.seqs, s)
 			},
 			"grow": func(t *rapid.T) {
-				s := pick(t)
+				s := whole(t)
 				if s.sealed < len(s.blocks) {
 					t.Skip() // seal first, as the scheduler does
 				}
@@ -89,7 +97,7 @@ func TestPoolModel(t *testing.T) {
 				s.symbols = append(s.symbols, rapid.Int32Range(0, 1).Draw(t, "symbol"))
 			},
 			"seal": func(t *rapid.T) {
-				s := pick(t)
+				s := whole(t)
 				if s.sealed == len(s.blocks) {
 					t.Skip()
 				}
@@ -106,7 +114,7 @@ func TestPoolModel(t *testing.T) {
 				m.contents[b] = s.key(s.sealed)
 			},
 			"fork": func(t *rapid.T) {
-				s := pick(t)
+				s := whole(t)
 				f := &modelSeq{root: s.root, symbols: slices.Clone(s.symbols[:s.sealed]), blocks: slices.Clone(s.blocks[:s.sealed]), sealed: s.sealed}
 				for _, b := range f.blocks {
 					m.pool.Retain(b)
@@ -137,6 +145,20 @@ func TestPoolModel(t *testing.T) {
 				}
 				forgotten += n
 			},
+			"clear": func(t *rapid.T) {
+				if rapid.IntRange(0, 9).Draw(t, "really") > 0 {
+					t.Skip()
+				}
+				m.pool.Clear()
+				clear(m.contents)
+				for _, s := range m.seqs {
+					s.lost = true
+				}
+				if m.pool.Cached() != 0 {
+					t.Fatalf("%d blocks are cached after all is forgotten", m.pool.Cached())
+				}
+				cleared++
+			},
 			"": func(t *rapid.T) {
 				if m.pool.Free() != m.total-m.held() || m.pool.Total() != m.total {
 					t.Fatalf("free %d of %d, model holds %d", m.pool.Free(), m.pool.Total(), m.held())
@@ -148,11 +170,11 @@ func TestPoolModel(t *testing.T) {
 		})
 	}
 	for range 20 { // a hundred runs do not always reach everything
-		if rapid.Check(t, property); t.Failed() || hits > 0 && evictions > 0 && changes > 0 && forgotten > 0 {
+		if rapid.Check(t, property); t.Failed() || hits > 0 && evictions > 0 && changes > 0 && forgotten > 0 && cleared > 0 {
 			return
 		}
 	}
-	t.Errorf("%d hits, %d evictions, %d changes to an equal block, %d forgotten: the test does not reach them", hits, evictions, changes, forgotten)
+	t.Errorf("%d hits, %d evictions, %d changes to an equal block, %d forgotten, all forgotten %d times: the test does not reach them", hits, evictions, changes, forgotten, cleared)
 }
 
 // held returns how many different blocks the sequences hold.

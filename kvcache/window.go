@@ -79,6 +79,17 @@ func (w *window) forget(full int32) {
 	}
 }
 
+// clear ends all company.
+func (w *window) clear() {
+	for i := range w.of {
+		w.of[i] = none
+	}
+	for b := range w.blocks {
+		w.blocks[b].kin = none
+	}
+	w.dropCached()
+}
+
 // WindowFrom returns the first block of a prefix of n tokens that a token behind
 // it sees: the window blocks from there on must be there.
 func (p *Pool) WindowFrom(n int) int { return max(0, n-p.window.positions) / BlockTokens }

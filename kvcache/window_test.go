@@ -18,7 +18,7 @@ type windowSeq struct {
 // TestWindowModel runs random sequences whose window blocks are given back as
 // they go on, and are found again or not by the hit rule.
 func TestWindowModel(t *testing.T) {
-	hits, short, evictions, shared := 0, 0, 0, 0
+	hits, short, evictions, shared, cleared := 0, 0, 0, 0, 0
 	property := func(t *rapid.T) {
 		total, windows := rapid.IntRange(0, 12).Draw(t, "blocks"), rapid.IntRange(0, 12).Draw(t, "window blocks")
 		p := NewWindowPool(total, windows, rapid.IntRange(1, 100).Draw(t, "window"))
@@ -30,6 +30,13 @@ func TestWindowModel(t *testing.T) {
 				t.Skip()
 			}
 			return rapid.SampledFrom(seqs).Draw(t, "sequence")
+		}
+		whole := func(t *rapid.T) *windowSeq {
+			s := pick(t)
+			if s.lost {
+				t.Skip()
+			}
+			return s
 		}
 		end := func(s *windowSeq) {
 			for _, b := range slices.Backward(s.blocks) {
@@ -69,7 +76,7 @@ func TestWindowModel(t *testing.T) {
 				seqs = append(seqs, s)
 			},
 			"grow": func(t *rapid.T) {
-				s := pick(t)
+				s := whole(t)
 				if s.sealed < len(s.blocks) {
 					t.Skip()
 				}
@@ -96,7 +103,7 @@ func TestWindowModel(t *testing.T) {
 				s.symbols = append(s.symbols, rapid.Int32Range(0, 1).Draw(t, "symbol"))
 			},
 			"seal": func(t *rapid.T) {
-				s := pick(t)
+				s := whole(t)
 				if s.sealed == len(s.blocks) {
 					t.Skip()
 				}
@@ -114,6 +121,21 @@ func TestWindowModel(t *testing.T) {
 				window[*w] = s.key(s.sealed)
 			},
 			"end": func(t *rapid.T) { end(pick(t)) },
+			"clear": func(t *rapid.T) {
+				if rapid.IntRange(0, 9).Draw(t, "really") > 0 {
+					t.Skip()
+				}
+				p.Clear()
+				clear(full)
+				clear(window)
+				for _, s := range seqs {
+					s.lost = true
+				}
+				if p.Cached() != 0 || p.window.cached != 0 {
+					t.Fatalf("%d blocks and %d window blocks are cached after all is forgotten", p.Cached(), p.window.cached)
+				}
+				cleared++
+			},
 			"": func(t *rapid.T) {
 				if err := p.Check(); err != nil {
 					t.Fatal(err)
@@ -128,11 +150,11 @@ func TestWindowModel(t *testing.T) {
 		}
 	}
 	for range 20 { // a hundred runs do not always reach everything
-		if rapid.Check(t, property); t.Failed() || hits > 0 && short > 0 && evictions > 0 && shared > 0 {
+		if rapid.Check(t, property); t.Failed() || hits > 0 && short > 0 && evictions > 0 && shared > 0 && cleared > 0 {
 			return
 		}
 	}
-	t.Errorf("%d hits, %d cut short by the window, %d evictions, %d shared: the test does not reach them", hits, short, evictions, shared)
+	t.Errorf("%d hits, %d cut short by the window, %d evictions, %d shared, all forgotten %d times: the test does not reach them", hits, short, evictions, shared, cleared)
 }
 
 func keys(m map[int32]string) (list []int32) {

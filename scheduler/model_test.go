@@ -222,6 +222,30 @@ func (m *machine) apply(t *rapid.T) {
 	}
 }
 
+// lose takes from the device all that it has, and the batches under way. It returns
+// how many those were.
+func (m *machine) lose(t *rapid.T) (batches int) {
+	waiting := m.sched.Waiting()
+	for _, f := range m.flying {
+		for _, it := range f.batch.Items { // rows of logits that nobody will see
+			r := it.Seq.Owner.(*request)
+			for p := it.Start + it.Tokens - it.Logits; r.PromptLogits && p < min(it.Start+it.Tokens, len(r.rows)); p++ {
+				r.rows[p]--
+			}
+		}
+	}
+	batches = len(m.flying)
+	m.flying = nil
+	m.device.lose()
+	n := m.sched.Reset()
+	m.pool.Clear()
+	if m.sched.Running() != 0 || n > m.sched.Waiting() || m.sched.Waiting() < waiting || m.pool.Free() != m.pool.Total() {
+		t.Fatalf("%d run, %d wait after %d did, of them %d again, %d of %d blocks are free",
+			m.sched.Running(), m.sched.Waiting(), waiting, n, m.pool.Free(), m.pool.Total())
+	}
+	return batches
+}
+
 // books checks all invariants.
 func (m *machine) books(t *rapid.T) {
 	if err := m.pool.Check(); err != nil {
@@ -295,6 +319,7 @@ func (m *machine) drain(t *rapid.T, deep bool) {
 // TestModel runs random sequences of everything that can happen.
 func TestModel(t *testing.T) {
 	var total scheduler.Counters
+	losses := 0 // with a step under way
 	property := func(t *rapid.T) {
 		m := newMachine(t)
 		deep := rapid.Bool().Draw(t, "two under way")
@@ -305,6 +330,12 @@ func TestModel(t *testing.T) {
 					t.Skip()
 				}
 				m.sched.Cancel(&rapid.SampledFrom(m.seqs).Draw(t, "which").Sequence)
+			},
+			"lose": func(t *rapid.T) {
+				if rapid.IntRange(0, 3).Draw(t, "really") > 0 {
+					t.Skip()
+				}
+				losses += m.lose(t)
 			},
 			"step": func(t *rapid.T) {
 				for range rapid.IntRange(1, 8).Draw(t, "steps") {
@@ -333,9 +364,9 @@ func TestModel(t *testing.T) {
 	}
 	for range 20 { // a hundred runs do not always reach everything
 		if rapid.Check(t, property); t.Failed() || total.Preemptions > 0 && total.Offloads > 0 && total.Copies > 0 && total.Forks > 0 &&
-			total.Splits > 0 && total.Ghosts > 0 && total.Expired > 0 && total.Retries > 0 {
+			total.Splits > 0 && total.Ghosts > 0 && total.Expired > 0 && total.Retries > 0 && losses > 0 {
 			return
 		}
 	}
-	t.Errorf("something never happened: %+v", total)
+	t.Errorf("something never happened: %+v, %d losses", total, losses)
 }

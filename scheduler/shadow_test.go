@@ -76,6 +76,25 @@ func newShadow(blocks int, l scheduler.Limits, draw func(*scheduler.Sequence, in
 	}
 }
 
+// lose makes everything on the device, and what it has saved to the host, something
+// that no sequence has.
+func (d *shadow) lose() {
+	for _, blocks := range [][][scheduler.BlockTokens]kv{d.blocks, d.host, d.window.blocks} {
+		for i := range blocks {
+			for j := range blocks[i] {
+				d.poison++
+				blocks[i][j] = d.poison
+			}
+		}
+	}
+	for i := range d.tables {
+		d.tables[i], d.last[i] = nil, -1
+	}
+	for i := range d.window.tables {
+		d.window.tables[i] = nil
+	}
+}
+
 // launch runs a batch and returns the tokens drawn.
 func (d *shadow) launch(b *scheduler.Batch) (drawn []int32, err error) {
 	for _, m := range b.Moves {
