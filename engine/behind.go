@@ -100,8 +100,8 @@ func (l *loop) writeBehind() {
 		return
 	}
 	n, size := 0, 0
-	for n < len(t.behind) && (n == 0 || size+t.pools[t.behind[n].kind].BlockBytes() <= writeBatch) && (t.stage == nil || n < len(t.stage)) {
-		size += t.pools[t.behind[n].kind].BlockBytes()
+	for n < len(t.behind) && (n == 0 || size+t.pools[t.behind[n].kind].bytes <= writeBatch) && (t.stage == nil || n < len(t.stage)) {
+		size += t.pools[t.behind[n].kind].bytes
 		n++
 	}
 	batch := slices.Clone(t.behind[:n])
@@ -109,16 +109,17 @@ func (l *loop) writeBehind() {
 	for i := range batch {
 		b := &batch[i]
 		pool := t.pools[b.kind]
-		if m, ok := pool.(device.Mapped); ok {
+		if m := pool.mapped; m != nil {
 			b.data.Payload = m.Bytes(b.block)
 			continue
 		}
-		b.data.Payload = t.stage[i][:pool.BlockBytes()]
+		b.data.Payload = t.stage[i][:pool.bytes]
 		ticket, err := pool.Save(b.block, b.data.Payload)
 		if err == nil {
 			_, err = ticket.Wait()
 		}
-		if err != nil { // the device is lost, and with it the step that comes next
+		if err != nil {
+			l.note(err)
 			l.settleWrite(batch, err)
 			return
 		}
@@ -137,6 +138,23 @@ func (l *loop) settleWrite(batch []leaving, err error) {
 	} else {
 		t.counts.StoredBlocks += uint64(len(batch))
 	}
+	l.letGo(batch)
+}
+
+// forgetTier gives up what was to be copied from the device, and what was to go on
+// from blocks there. What the writer has was copied before.
+func (l *loop) forgetTier() {
+	t := l.tier
+	t.life++
+	behind := t.behind
+	t.behind, t.later = nil, nil
+	t.counts.DroppedBlocks += uint64(len(behind))
+	l.letGo(behind)
+}
+
+// letGo gives up blocks that are not on their way any more.
+func (l *loop) letGo(batch []leaving) {
+	t := l.tier
 	for _, b := range batch {
 		delete(t.pending, b.data.Key)
 		if b.of.left--; b.of.left == 0 {

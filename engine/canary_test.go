@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -26,31 +27,38 @@ func TestCanaries(t *testing.T) {
 	for _, overlap := range []bool{false, true} {
 		for _, tight := range []bool{false, true} {
 			name := map[bool]string{false: "in turn", true: "overlapping"}[overlap] + map[bool]string{false: "", true: ", few blocks"}[tight]
-			t.Run(name, func(t *testing.T) { canaries(t, requests/4, atOnce, overlap, tight) })
+			t.Run(name, func(t *testing.T) { canaries(t, requests/4, atOnce, overlap, tight, nil) })
 		}
 	}
 }
 
 // canaries runs requests, so many at once: all in one batch, or with blocks for
-// some only.
-func canaries(t *testing.T, requests, atOnce int, overlap, tight bool) {
+// some only. On a device that loses everything, wrap makes it one.
+func canaries(t *testing.T, requests, atOnce int, overlap, tight bool, wrap func(echo.Backend) device.Backend) {
 	var rows atomic.Uint64
 	var hit sync.Map // requests with a row that had no number: a second one would end them
 	e := open(t, Config{HostBlocks: 64}, func(l *loaded) {
-		l.backend = echo.Backend{Overlap: overlap, Fault: func(_ *device.StepInput, _ int, late sampler.Row) bool {
+		b := echo.Backend{Overlap: overlap, Fault: func(_ *device.StepInput, _ int, late sampler.Row) bool {
 			if rows.Add(1)%50_000 != 0 {
 				return false
 			}
 			_, again := hit.LoadOrStore(late.Params.Seed, true)
 			return !again
 		}}
+		if l.backend = b; wrap != nil {
+			l.backend = wrap(b)
+		}
 		l.opts.MaxRows, l.opts.MaxTokens, l.opts.Blocks[device.Full] = atOnce, 4*atOnce, 8*atOnce
 		if tight {
 			l.opts.Blocks[device.Full] = 512
 		}
 	})
+	e.loop.rebuilds.most = math.MaxInt
 	e.loop.limit = 2 * atOnce
 	unseen := func(s Stats) bool {
+		if wrap != nil {
+			return s.DeviceRebuilds == 0 || s.Copies == 0 || overlap && s.Ghosts == 0
+		}
 		return tight && (s.Preemptions == 0 || !overlap && s.Offloads == 0) || s.Copies == 0 || s.Retries == 0 || overlap && s.Ghosts == 0
 	}
 	var next, tokens, left atomic.Uint64
@@ -72,8 +80,8 @@ func canaries(t *testing.T, requests, atOnce int, overlap, tight bool) {
 	}
 	readers.Wait()
 	s := waitIdle(t, e)
-	t.Logf("%d requests, %d tokens, %d left early; %d steps, %d preemptions, %d offloaded, %d copies on write, %d ghosts, %d run again",
-		next.Load()-uint64(atOnce), tokens.Load(), left.Load(), s.Steps, s.Preemptions, s.Offloads, s.Copies, s.Ghosts, s.Retries)
+	t.Logf("%d requests, %d tokens, %d left early; %d steps, %d preemptions, %d offloaded, %d copies on write, %d ghosts, %d run again, %d rebuilds",
+		next.Load()-uint64(atOnce), tokens.Load(), left.Load(), s.Steps, s.Preemptions, s.Offloads, s.Copies, s.Ghosts, s.Retries, s.DeviceRebuilds)
 	if unseen(s) || left.Load() == 0 {
 		t.Error("something never happened")
 	}

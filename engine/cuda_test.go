@@ -136,7 +136,7 @@ func TestDeviceFaultCUDA(t *testing.T) {
 	}
 	defer g.Close()
 	text, _, err := result(g)
-	if !errors.Is(err, ErrDevice) || !errors.Is(err, cuda.ErrLost) {
+	if !errors.Is(err, ErrDevice) || !errors.Is(err, device.ErrLost) {
 		t.Errorf("%q, %v", text, err)
 	}
 	if want := e.Tokenizer().Decode(c.Tokens[c.Prompt:], false); !strings.HasPrefix(want, text) {

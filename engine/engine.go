@@ -121,7 +121,8 @@ var (
 	// ErrPrincipals is returned when more principals than the prefix index can
 	// tell apart have sent requests since the start.
 	ErrPrincipals = errors.New("engine: too many principals since the start; start it again, or give them fewer names")
-	// ErrDevice is returned when the backend failed on this request's step.
+	// ErrDevice is returned when the backend failed on this request's step, or is
+	// given up.
 	ErrDevice = errors.New("engine: the device failed")
 )
 
@@ -161,6 +162,9 @@ type Stats struct {
 	StoreBytes       int64         // KV blocks on the disk
 	StoreLimit       int64         // the most that they may take; 0 without a store
 	CorruptBlocks    uint64        // that did not verify when they were read from there
+	DeviceFaults     uint64        // times that the device lost everything on it
+	DeviceRebuilds   uint64        // times that it was made anew
+	Replayed         uint64        // sequences that ran then, and were computed again
 	scheduler.Counters
 	TierStats
 }

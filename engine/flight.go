@@ -1,12 +1,10 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/holdfast-run/holdfast/device"
-	"github.com/holdfast-run/holdfast/device/cuda"
 	"github.com/holdfast-run/holdfast/kvcache"
 	"github.com/holdfast-run/holdfast/sampler"
 	"github.com/holdfast-run/holdfast/scheduler"
@@ -48,6 +46,7 @@ func (l *loop) launch(f *flight, batch *scheduler.Batch) {
 	if f.err = l.move(batch.Moves); f.err == nil {
 		f.ticket, f.err = l.prog.Launch(&f.in)
 	}
+	l.note(f.err)
 }
 
 // move has the device copy blocks. It does so in order with launches, so there
@@ -144,6 +143,7 @@ func (l *loop) sample(f *flight) {
 		}
 	}
 	f.ticket, f.err = l.prog.Sample(f.ticket, &f.late)
+	l.note(f.err)
 }
 
 // land waits for the step and hands its tokens out.
@@ -151,8 +151,12 @@ func (l *loop) land(f *flight) {
 	var out *device.Output
 	if f.err == nil {
 		out, f.err = f.ticket.Wait()
+		l.note(f.err)
 	}
-	if f.err != nil {
+	switch {
+	case l.lost != nil:
+		return
+	case f.err != nil:
 		l.fail(f)
 		return
 	}
@@ -242,12 +246,8 @@ func reasonError(q *scheduler.Sequence) error {
 	return nil
 }
 
-// fail ends every sequence of a batch whose step failed. A GPU whose context is lost
-// does no other step: the engine is not ready any more.
+// fail ends every sequence of a batch whose step failed, where the device works on.
 func (l *loop) fail(f *flight) {
-	if errors.Is(f.err, cuda.ErrLost) {
-		l.lost.Store(true)
-	}
 	for _, it := range f.batch.Items {
 		l.sched.Cancel(it.Seq)
 		if g := owner(it.Seq); !g.ended {

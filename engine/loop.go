@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,11 @@ type loop struct {
 	purse purse
 	tier  *tier // nil without a store
 
+	rebuilds rebuilds
+	lost     error // what took everything from the device; nil while it works
+	refusal  error // what requests are told once it is given up
+	log      *slog.Logger
+
 	flights [2]flight
 	landed  time.Time // when the last step did
 	scratch sampler.Scratch
@@ -50,7 +56,6 @@ type loop struct {
 	epoch  time.Time     // of the scheduler's clock
 	wake   chan struct{} // holds a token when there is something to look at
 	done   chan struct{} // closed when run returns
-	lost   atomic.Bool   // the device can do nothing any more
 	lastNs atomic.Int64  // the scheduler's clock at the last progress, 0 when idle
 
 	mu       sync.Mutex
@@ -61,6 +66,7 @@ type loop struct {
 	limit    int           // most of them
 	draining bool
 	quit     bool
+	down     error // why the device takes no steps
 	seen     Stats
 }
 
@@ -74,8 +80,13 @@ func newLoop(prog device.Program, o device.Options, cfg Config) (*loop, error) {
 		epoch: time.Now(),
 		wake:  make(chan struct{}, 1),
 		done:  make(chan struct{}),
+		log:   cfg.Log,
 		limit: maxQueue,
 		seen:  Stats{BlocksTotal: pool.Total()},
+	}
+	l.rebuilds.most = mostRebuilds
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
 	}
 	if l.itl == 0 {
 		l.itl = stepTime
@@ -142,46 +153,71 @@ func (l *loop) submit(all ...*Generation) error {
 	return nil
 }
 
-// run is the loop's goroutine. Where launches overlap the host, a step is
-// launched before the one before it has landed.
+// run is the loop's goroutine.
 func (l *loop) run() {
 	defer close(l.done)
 	l.lastNs.Store(l.now())
 	var under *flight // launched and sampled, not landed
 	for n := 0; ; n++ {
 		if l.receive() {
-			if under != nil {
-				l.land(under)
-			}
-			l.endAll(ErrStopped)
-			l.flushTier(flushTime)
+			l.leaveOff(under)
 			return
 		}
 		l.tend()
-		batch := l.sched.Schedule(l.budget())
-		for _, q := range batch.Ended {
-			l.settle(owner(q))
-		}
-		var next *flight
-		if len(batch.Items) > 0 {
-			next = &l.flights[n%2]
-			l.launch(next, batch)
-		}
-		if under != nil {
-			l.land(under)
-		}
-		if next != nil {
-			l.sample(next)
-			if !l.prog.Overlaps() {
-				l.land(next)
-				next = nil
-			}
-		} else if under == nil {
+		switch {
+		case l.refusal != nil:
 			l.park()
+		case l.lost == nil:
+			under = l.step(under, &l.flights[n%2])
 		}
-		under = next
+		if l.lost != nil && l.refusal == nil {
+			under = nil
+			l.outage()
+		}
 		l.publish()
 	}
+}
+
+// step launches a step, lands the one that is under way, and returns what is under
+// way then: where launches overlap the host, a step is launched before the one
+// before it has landed. Of a device that is lost nothing lands.
+func (l *loop) step(under, next *flight) *flight {
+	batch := l.sched.Schedule(l.budget())
+	for _, q := range batch.Ended {
+		l.settle(owner(q))
+	}
+	if len(batch.Items) > 0 {
+		l.launch(next, batch)
+	} else {
+		next = nil
+	}
+	if under != nil && l.lost == nil {
+		l.land(under)
+	}
+	switch {
+	case l.lost != nil:
+	case next != nil:
+		l.sample(next)
+		if !l.prog.Overlaps() {
+			l.land(next)
+			next = nil
+		}
+	case under == nil:
+		l.park()
+	}
+	return next
+}
+
+// leaveOff is the loop's end.
+func (l *loop) leaveOff(under *flight) {
+	if under != nil {
+		l.land(under)
+	}
+	if l.lost != nil {
+		l.forget()
+	}
+	l.endAll(ErrStopped)
+	l.flushTier(flushTime)
 }
 
 // budget is what a step may take.
@@ -235,6 +271,11 @@ func (l *loop) accept(g *Generation) {
 	}
 	g.place = len(l.live)
 	l.live = append(l.live, g)
+	if l.refusal != nil {
+		g.end(scheduler.Failed, l.refusal)
+		l.drop(g)
+		return
+	}
 	var ok bool
 	if g.seq.Root, ok = l.rootOf(g.req.Principal); !ok {
 		g.end(scheduler.Failed, ErrPrincipals)

@@ -65,7 +65,8 @@ type Config struct {
 	StoreBytes int64
 	// Restore says how blocks in Store are used. The default is RestoreAuto.
 	Restore RestoreMode
-	// Log, if set, is told of blocks that could not be read or written.
+	// Log, if set, is told of blocks that could not be read or written, and of a
+	// device that was lost.
 	Log *slog.Logger
 	fs  vfs.FS // of blocks in Store; tests set another
 	// Planned, if set, is given the memory plan before anything is loaded.
@@ -239,6 +240,7 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 	if e.loop, err = newLoop(prog, l.opts, cfg); err != nil {
 		return errors.Join(err, prog.Close())
 	}
+	e.loop.rebuilds.do = l.rebuilderOf(prog)
 	if err := e.loop.openTier(cfg); err != nil {
 		return errors.Join(err, e.loop.close(), prog.Close())
 	}

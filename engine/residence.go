@@ -138,9 +138,9 @@ func (e *Engine) Residence(ctx context.Context, principal string, tokens []int32
 
 func (l *loop) residence(p prefix) Residence {
 	r := Residence{Blocks: len(p.chain)}
-	for _, pool := range l.tier.pools {
-		if pool.Blocks() > 0 {
-			r.BlockBytes += pool.BlockBytes()
+	for kind, pool := range l.tier.pools {
+		if l.opts.Blocks[kind] > 0 {
+			r.BlockBytes += pool.bytes
 		}
 	}
 	found := l.pool.Match(nil, p.root, p.tokens)
@@ -247,7 +247,7 @@ func (e *Engine) VerifyKV(ctx context.Context, principal string, tokens []int32)
 	}
 	chain := chainOf(nil, root, tokens)
 	r := KVReport{Blocks: len(chain)}
-	buf := make([]byte, e.loop.tier.pools[device.Full].BlockBytes())
+	buf := make([]byte, e.loop.tier.pools[device.Full].bytes)
 	for i, h := range chain {
 		if err := ctx.Err(); err != nil {
 			return r, err

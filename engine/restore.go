@@ -16,6 +16,7 @@ type restore struct {
 	prefix
 	g     *Generation // that waits; nil for a call's
 	began time.Time
+	life  int // the tier's, then: blocks of one before are lost
 
 	blocks  []int32 // of the prefix: those found on the device, then private ones
 	found   int     // how many of them were found
@@ -48,7 +49,7 @@ func (l *loop) restoreFor(g *Generation) bool {
 // planRestore takes the blocks for what the disk has of a prefix and the device
 // has not; nil if that is nothing, or computing it is faster.
 func (l *loop) planRestore(p prefix) *restore {
-	r := &restore{prefix: p, began: time.Now()}
+	r := &restore{prefix: p, began: time.Now(), life: l.tier.life}
 	r.blocks = l.pool.Match(nil, p.root, p.tokens)
 	r.found, r.good = len(r.blocks), len(r.blocks)
 	room := r.found + max(l.pool.Free()-l.sched.Running(), 0) // each that runs may soon want one
@@ -122,7 +123,7 @@ func (l *loop) worthReading(from, to int) bool {
 	case RestoreRecompute:
 		return false
 	default:
-		bytes := (to - from) * t.pools[device.Full].BlockBytes()
+		bytes := (to - from) * t.pools[device.Full].bytes
 		return t.faster(bytes, l.sched.Predict(from*device.BlockTokens, (to-from)*device.BlockTokens, l.opts.MaxTokens))
 	}
 }
@@ -173,17 +174,22 @@ func (l *loop) start(r *restore) {
 // arrive takes a block that was read, and ends the restore with its last one.
 func (l *loop) arrive(rd *read) {
 	r, t := rd.of, l.tier
-	if rd.err == nil && rd.data != nil {
-		ticket, err := t.pools[rd.kind].Load(rd.data[:t.pools[rd.kind].BlockBytes()], rd.block)
+	stale := r.life != t.life
+	if rd.err == nil && rd.data != nil && !stale {
+		pool := t.pools[rd.kind]
+		ticket, err := pool.Load(rd.data[:pool.bytes], rd.block)
 		if err == nil {
 			_, err = ticket.Wait()
 		}
+		l.note(err)
 		rd.err = err
 	}
 	if rd.data != nil {
 		t.buffers <- rd.data
 	}
 	switch {
+	case stale:
+		r.good = 0
 	case rd.err == nil:
 		t.counts.LoadedBlocks++
 	case rd.kind == device.Full:
@@ -193,7 +199,7 @@ func (l *loop) arrive(rd *read) {
 		t.counts.MissedBlocks++
 		r.lost[rd.at-r.from] = true
 	}
-	if rd.err != nil {
+	if rd.err != nil && !stale {
 		t.log.Warn("a KV block was not read; it is computed again", "error", rd.err)
 	}
 	if r.left--; r.left == 0 {
@@ -211,7 +217,10 @@ func (l *loop) publishRestored(r *restore) {
 			r.windows[w] = l.pool.SealWindow(r.blocks[i], r.windows[w])
 		}
 	}
-	t.learnPace((len(r.blocks)-r.found)*t.pools[device.Full].BlockBytes(), time.Since(r.began))
+	stale := r.life != t.life
+	if !stale {
+		t.learnPace((len(r.blocks)-r.found)*t.pools[device.Full].bytes, time.Since(r.began))
+	}
 	if r.good > r.found {
 		t.counts.Restores++
 		t.counts.RestoredTokens += uint64((r.good - r.found) * device.BlockTokens)
@@ -223,7 +232,7 @@ func (l *loop) publishRestored(r *restore) {
 	if g := r.g; g != nil {
 		g.restoring = nil
 		t.restoring--
-		if !g.ended {
+		if !g.ended && !(stale && l.restoreFor(g)) {
 			l.add(g)
 		}
 	}

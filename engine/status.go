@@ -59,13 +59,13 @@ func (l *loop) age(now time.Time) time.Duration {
 
 func (l *loop) ready(now time.Time) error {
 	l.mu.Lock()
-	closing := l.draining || l.quit
+	closing, down := l.draining || l.quit, l.down
 	l.mu.Unlock()
 	if closing {
 		return ErrStopped
 	}
-	if l.lost.Load() {
-		return fmt.Errorf("%w: its context is lost; restart the process", ErrDevice)
+	if down != nil {
+		return down
 	}
 	if age := l.age(now); age > stuckAfter {
 		return fmt.Errorf("engine: no step has finished for %s", age.Round(time.Second))

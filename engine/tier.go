@@ -36,7 +36,8 @@ const (
 // and written.
 type tier struct {
 	store *store.Store
-	pools [device.PoolKinds]device.Pool
+	pools [device.PoolKinds]place
+	life  int // how often the device was lost
 	mode  RestoreMode
 	pace  float64 // of reads: ns per byte, as last seen
 	inbox func()  // wakes the loop
@@ -66,6 +67,14 @@ type tier struct {
 
 	restoring int // generations that wait for blocks
 	counts    TierStats
+}
+
+// place is a pool that blocks go from and to. Its methods are for the loop, and not
+// while the device is rebuilt; what is beside it does not change.
+type place struct {
+	device.Pool
+	mapped device.Mapped // the same, if its blocks lie in host memory
+	bytes  int           // of a block
 }
 
 // TierStats counts what went to the disk and came from it.
@@ -105,10 +114,12 @@ func newTier(s *store.Store, prog device.Program, pool *kvcache.Pool, cfg Config
 	t.more.L = &t.mu
 	largest := 0
 	for kind := range t.pools {
-		t.pools[kind] = prog.Pool(device.PoolKind(kind))
-		largest = max(largest, t.pools[kind].BlockBytes())
+		pool := prog.Pool(device.PoolKind(kind))
+		t.pools[kind] = place{Pool: pool, bytes: pool.BlockBytes()}
+		t.pools[kind].mapped, _ = pool.(device.Mapped)
+		largest = max(largest, t.pools[kind].bytes)
 	}
-	if _, mapped := t.pools[device.Full].(device.Mapped); !mapped {
+	if t.pools[device.Full].mapped == nil {
 		t.buffers = make(chan []byte, stages)
 		for range stages {
 			t.buffers <- make([]byte, largest)
@@ -185,7 +196,7 @@ func (t *tier) read() {
 		t.mu.Unlock()
 
 		to := r.data
-		if m, ok := t.pools[r.kind].(device.Mapped); ok {
+		if m := t.pools[r.kind].mapped; m != nil {
 			to = m.Bytes(r.block)
 		} else {
 			select {
@@ -193,7 +204,7 @@ func (t *tier) read() {
 			case <-t.stop:
 				return
 			}
-			to = r.data[:t.pools[r.kind].BlockBytes()]
+			to = r.data[:t.pools[r.kind].bytes]
 		}
 		tokens := r.of.tokens[r.at*device.BlockTokens : (r.at+1)*device.BlockTokens]
 		r.err = t.store.Read(keyOf(r.of.chain[r.at], r.kind), tokens, to)

@@ -99,20 +99,30 @@ func (b *Backend) Memory() (free int64, err error) {
 
 // Compile implements device.Backend.
 func (b *Backend) Compile(ctx context.Context, g *graph.Graph, w *weights.File, o device.Options) (device.Program, error) {
-	d, err := newDesign(g, w, o)
+	fresh, err := b.newProgram(g, w, o)
 	if err != nil {
 		return nil, err
 	}
-	p := &program{
-		design: d, invariant: b.BatchInvariant, synchronous: b.Synchronous, table: device.NewTable(o),
-		modules: map[string]cuda.Module{}, kernels: map[string]*kernel{}, layout: d.inputLayout(),
-	}
+	p := &fresh
 	if p.driver, p.info, err = b.open(); err != nil {
 		return nil, err
 	}
 	p.thread = newThread()
-	if err := p.thread.do(func() error { return p.open(ctx, b) }); err != nil {
+	if err := p.thread.do(func() error { return p.open(ctx) }); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// newProgram returns a program that has neither driver nor thread, and nothing on
+// the device.
+func (b *Backend) newProgram(g *graph.Graph, w *weights.File, o device.Options) (program, error) {
+	d, err := newDesign(g, w, o)
+	if err != nil {
+		return program{}, err
+	}
+	return program{
+		design: d, backend: b, invariant: b.BatchInvariant, synchronous: b.Synchronous, table: device.NewTable(o),
+		modules: map[string]cuda.Module{}, kernels: map[string]*kernel{}, layout: d.inputLayout(),
+	}, nil
 }

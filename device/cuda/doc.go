@@ -27,6 +27,6 @@
 // # Failures
 //
 // A fault on the GPU loses the context, and with it everything on the device. The
-// error is ErrLost, at every later call too: the program must be closed and compiled
-// again. Other errors (a launch refused, memory) leave the program usable.
+// error is device.ErrLost, at every later call too, until Rebuild has destroyed the
+// context, made another and loaded the weights again. Other errors (a launch refused, memory) leave the program usable.
 package cuda

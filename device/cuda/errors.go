@@ -5,11 +5,8 @@ import (
 	"fmt"
 
 	"github.com/holdfast-run/holdfast/bindings/cuda"
+	"github.com/holdfast-run/holdfast/device"
 )
-
-// ErrLost is returned once the GPU's context is lost: by a fault of a kernel, by
-// hardware, by a reset. Nothing of the program is usable but Close.
-var ErrLost = errors.New("cuda: the GPU's context is lost")
 
 // ErrUnusable is returned when there is no GPU that can be used; what it wraps says
 // why and what to do.
@@ -26,10 +23,11 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("cuda: %s: %v", e.Kernel, e.Err) }
 
-// Unwrap returns the driver's error, and ErrLost if it means that.
+// Unwrap returns the driver's error, and device.ErrLost if it means that the GPU's
+// context is lost: by a fault of a kernel, by hardware, by a reset.
 func (e *Error) Unwrap() []error {
 	if contextLost(e.Err) {
-		return []error{e.Err, ErrLost}
+		return []error{e.Err, device.ErrLost}
 	}
 	return []error{e.Err}
 }

@@ -1,8 +1,10 @@
 package cuda_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,8 +133,9 @@ func step(r *devicetest.Runner, in *device.StepInput) (*device.Output, error) {
 	return ticket.Wait()
 }
 
-// TestLostContext: after a fault every call says ErrLost, none gives tokens, Close
-// gives everything back, and a program compiled anew does the same as before.
+// TestLostContext: after a fault every call says device.ErrLost and none gives tokens.
+// Rebuilt, the program has the memory that it had, empty blocks, and does the same as
+// before; Close gives everything back, of a program that was not rebuilt too.
 func TestLostContext(t *testing.T) {
 	c := golden.TinyCase(t, "bf16")
 	var want []int32
@@ -146,39 +149,38 @@ func TestLostContext(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(fault.symbol, "/", int(fault.code)), func(t *testing.T) {
 			d, emu := cudatest.Start(t, cudaemu.Options{Seed: uint64(i)})
-			b := &cuda.Backend{Driver: d, BatchInvariant: true}
-			o := small(4, 16, 32, 4)
-			run := func(r *devicetest.Runner) (tokens []int32, err error) {
-				for i := range 3 {
-					out, err := step(r, r.Input(1, false, devicetest.Part{Tokens: c.Tokens[i : i+1]}))
-					if err != nil {
-						return tokens, err
-					}
-					tokens = append(tokens, out.Tokens...)
-				}
-				return tokens, nil
-			}
-			r := devicetest.Open(t, b, c.Path, o)
+			b := &cuda.Backend{Driver: d, BatchInvariant: i != 2, BLAS: cudatest.BLAS(t, emu)}
+			r := devicetest.Open(t, b, c.Path, small(4, 16, 32, 4))
+			memory, before := emu.Memory().Used(), emu.Leaks()
 			emu.Inject(fault.symbol, fault.n, fault.code)
-			_, err := run(r)
+			_, err := greedily(r, c.Tokens[:3])
 			var typed *cuda.Error
-			if !errors.Is(err, cuda.ErrLost) || !errors.Is(err, fault.code) || !errors.As(err, &typed) || typed.Kernel == "" {
+			if !errors.Is(err, device.ErrLost) || !errors.Is(err, fault.code) || !errors.As(err, &typed) || typed.Kernel == "" {
 				t.Errorf("%s gave %v: %v", fault.symbol, fault.code, err)
 			}
-			host := make([]byte, r.Program.Pool(device.Full).BlockBytes())
-			_, again := step(r, r.Input(1, false, devicetest.Part{Tokens: c.Tokens[:1]}))
-			_, save := r.Program.Pool(device.Full).Save(0, host)
-			_, copied := r.Program.Pool(device.Full).Copy(0, 1)
-			_, loaded := r.Program.Pool(device.Full).Load(host, 1)
-			for _, err := range []error{again, save, copied, loaded} {
-				if !errors.Is(err, cuda.ErrLost) {
-					t.Errorf("after the loss: %v", err)
-				}
+			allLost(t, r, c.Tokens[:1])
+			if i%2 == 1 {
+				return // closed as it is
 			}
-			if err := r.Program.Close(); err != nil {
+			pool := r.Program.Pool(device.Full)
+			sent := false
+			if err := r.Program.(device.Rebuilder).Rebuild(t.Context(), func(done, total int64) { sent = sent || done > 0 && done <= total }); err != nil {
+				t.Fatal(err)
+			}
+			if left := emu.Leaks(); fmt.Sprint(left) != fmt.Sprint(before) || emu.Memory().Used() != memory {
+				t.Errorf("rebuilt: %v in %d bytes, before %v in %d", left, emu.Memory().Used(), before, memory)
+			}
+			if r.Program.Pool(device.Full) != pool || !sent {
+				t.Error("another pool, or no progress")
+			}
+			r.Forget(0)
+			host := make([]byte, pool.BlockBytes())
+			if ticket, err := pool.Save(0, host); err != nil {
 				t.Error(err)
+			} else if _, err = ticket.Wait(); err != nil || slices.ContainsFunc(host, func(b byte) bool { return b != 0 }) {
+				t.Errorf("a block of a new pool is not empty: %v", err)
 			}
-			got, err := run(devicetest.Open(t, b, c.Path, o))
+			got, err := greedily(r, c.Tokens[:3])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -189,6 +191,82 @@ func TestLostContext(t *testing.T) {
 				t.Errorf("anew: tokens %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// greedily feeds a sequence token by token, and returns what comes after each.
+func greedily(r *devicetest.Runner, tokens []int32) (drawn []int32, err error) {
+	for i := range tokens {
+		out, err := step(r, r.Input(1, false, devicetest.Part{Tokens: tokens[i : i+1]}))
+		if err != nil {
+			return drawn, err
+		}
+		drawn = append(drawn, out.Tokens...)
+	}
+	return drawn, nil
+}
+
+// allLost fails the test if anything that a program can be asked for does not say that
+// it is lost.
+func allLost(t *testing.T, r *devicetest.Runner, tokens []int32) {
+	t.Helper()
+	pool := r.Program.Pool(device.Full)
+	host := make([]byte, pool.BlockBytes())
+	_, again := step(r, r.Input(1, false, devicetest.Part{Tokens: tokens}))
+	_, saved := pool.Save(0, host)
+	_, copied := pool.Copy(0, 1)
+	_, loaded := pool.Load(host, 1)
+	for _, err := range []error{again, saved, copied, loaded} {
+		if !errors.Is(err, device.ErrLost) {
+			t.Errorf("after the loss: %v", err)
+		}
+	}
+}
+
+// TestRebuildFails: whatever call fails, nothing is left on the device and the program
+// is lost as before. What takes the context says so; the next Rebuild works.
+func TestRebuildFails(t *testing.T) {
+	c := golden.TinyCase(t, "bf16")
+	d, emu := cudatest.Start(t, cudaemu.Options{})
+	r := devicetest.Open(t, &cuda.Backend{Driver: d, BatchInvariant: true}, c.Path, small(4, 16, 32, 4))
+	want, err := greedily(r, c.Tokens[:2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory := emu.Memory().Used()
+	emu.Inject("cuEventSynchronize", 1, driver.IllegalAddress)
+	if _, err := greedily(r, c.Tokens[:1]); !errors.Is(err, device.ErrLost) {
+		t.Fatal(err)
+	}
+	rebuild := r.Program.(device.Rebuilder).Rebuild
+	for _, symbol := range []string{"cuDevicePrimaryCtxRetain", "cuMemAlloc_v2", "cuMemHostAlloc", "cuModuleLoadData", "cuMemcpyHtoDAsync_v2", "cuEventCreate", "cuGraphInstantiateWithFlags"} {
+		for _, code := range []driver.Code{driver.OutOfMemory, driver.LaunchFailed} {
+			emu.Inject(symbol, 1, code)
+			err := rebuild(t.Context(), nil)
+			lost := code.ContextLost() && symbol != "cuDevicePrimaryCtxRetain" // when there was none yet
+			if !errors.Is(err, code) || errors.Is(err, device.ErrLost) != lost {
+				t.Errorf("%s gave %v: %v", symbol, code, err)
+			}
+			if symbol == "cuMemAlloc_v2" && !lost && !errors.Is(err, device.ErrNoMemory) {
+				t.Errorf("no memory: %v", err)
+			}
+			if emu.Memory() != nil || len(emu.Leaks()) > 0 {
+				t.Fatalf("%s gave %v: left on the GPU: %v", symbol, code, emu.Leaks())
+			}
+			allLost(t, r, c.Tokens[:1])
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := rebuild(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if err := rebuild(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	r.Forget(0)
+	if got, err := greedily(r, c.Tokens[:2]); err != nil || !slices.Equal(got, want) || emu.Memory().Used() != memory {
+		t.Errorf("rebuilt: tokens %v, want %v, %d bytes for %d: %v", got, want, emu.Memory().Used(), memory, err)
 	}
 }
 
@@ -204,7 +282,7 @@ func TestKernelFault(t *testing.T) {
 			emu.Inject("cuLaunchKernelEx", 3, driver.IllegalAddress)
 			_, err := step(r, in)
 			var typed *cuda.Error
-			if !errors.As(err, &typed) || !errors.Is(err, cuda.ErrLost) {
+			if !errors.As(err, &typed) || !errors.Is(err, device.ErrLost) {
 				t.Fatal(err)
 			}
 			if typed.Kernel != "linear_bf16_8" {

@@ -71,9 +71,11 @@ type flight struct {
 	waitFn func() error
 }
 
+func (f *flight) place(p *program) { f.p, f.waitFn = p, f.wait }
+
 // open allocates the flight's page-locked memory.
-func (f *flight) open(p *program) error {
-	f.p = p
+func (f *flight) open() error {
+	p := f.p
 	o := p.opts
 	stride := logitStride(p.graph.Vocab)
 	sizes := []int{
@@ -108,7 +110,6 @@ func (f *flight) open(p *program) error {
 	f.logits = slice[float32](f.pinned, at[6], o.MaxRows*stride)
 	f.table = make([]int32, o.MaxRows)
 	f.shown = make([][]float32, 0, o.MaxRows)
-	f.waitFn = f.wait
 	return nil
 }
 

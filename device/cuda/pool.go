@@ -6,7 +6,6 @@ import (
 
 	"github.com/holdfast-run/holdfast/bindings/cuda"
 	"github.com/holdfast-run/holdfast/device"
-	kernels "github.com/holdfast-run/holdfast/kernels/cuda"
 )
 
 // pool holds the KV blocks of one kind: [layer][K, V][head][32 tokens][dim], a block
@@ -17,7 +16,7 @@ import (
 // slot is wanted, or before anything is loaded, whichever comes first.
 type pool struct {
 	p      *program
-	at     kernels.Ptr
+	kind   device.PoolKind
 	block  int // bytes
 	blocks int
 	slots  [poolSlots]slot
@@ -40,28 +39,33 @@ type slot struct {
 	done cuda.Event
 	busy bool
 	host []byte // where a saved block goes on to; nil if it has
-	wait func() error
 }
 
-func (p *program) newPool(kind device.PoolKind) (*pool, error) {
-	q := &pool{p: p, at: p.at.pools[kind], block: p.blockBytes(kind), blocks: p.opts.Blocks[kind]}
+// place settles what calls need before there is memory, and after a Rebuild that
+// failed. The pool stays in its place for the program's life.
+func (q *pool) place(p *program, kind device.PoolKind) {
+	*q = pool{p: p, kind: kind, block: p.blockBytes(kind), blocks: p.opts.Blocks[kind]}
 	q.copyFn, q.saveFn, q.loadFn = q.copy, q.save, q.load
+	for i := range q.slots {
+		q.slots[i].pool = q
+	}
+}
+
+// open allocates the slots.
+func (q *pool) open() (err error) {
 	if q.blocks*q.block == 0 { // no layer is of this kind
-		return q, nil
+		return nil
 	}
 	for i := range q.slots {
 		s := &q.slots[i]
-		s.pool = q
-		s.wait = s.finish
-		var err error
-		if s.data, err = p.driver.MemHostAlloc(q.block, cuda.HostPortable); err != nil {
-			return q, p.fail("page-locked memory for blocks", err)
+		if s.data, err = q.p.driver.MemHostAlloc(q.block, cuda.HostPortable); err != nil {
+			return q.p.fail("page-locked memory for blocks", err)
 		}
-		if s.done, err = p.driver.EventCreate(false); err != nil {
-			return q, p.fail("event", err)
+		if s.done, err = q.p.driver.EventCreate(false); err != nil {
+			return q.p.fail("event", err)
 		}
 	}
-	return q, nil
+	return nil
 }
 
 // close frees the slots. What was saved and not waited for is dropped: the caller's
@@ -96,7 +100,7 @@ func (q *pool) check(block int32, host []byte) error {
 }
 
 func (q *pool) address(block int32) cuda.DevicePtr {
-	return devicePtr(q.at) + cuda.DevicePtr(int(block)*q.block)
+	return devicePtr(q.p.at.pools[q.kind]) + cuda.DevicePtr(int(block)*q.block)
 }
 
 // Copy implements device.Pool.

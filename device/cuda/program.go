@@ -14,15 +14,16 @@ import (
 
 // program implements device.Program. The step loop calls its methods; what touches
 // the driver runs on the thread, which the caller waits for: it takes as long as
-// the launches do, not as the GPU does.
+// the launches do, not as the GPU does. Rebuild sets all fields anew.
 type program struct {
 	*design
+	backend     *Backend
 	driver      *cuda.Driver
 	info        cuda.DeviceInfo
 	invariant   bool
 	synchronous bool
 	thread      *thread
-	lost        error // set once the context is lost
+	lost        error // set once the context is lost, until Rebuild
 
 	context cuda.Context
 	stream  cuda.Stream
@@ -31,7 +32,7 @@ type program struct {
 	owned   []cuda.DevicePtr // all of the device's memory
 	at      buffers
 	blas    *blas
-	pools   [device.PoolKinds]*pool
+	pools   [device.PoolKinds]pool
 	layout  inputLayout
 	graphs  []captured
 	table   *device.Table
@@ -52,9 +53,21 @@ type program struct {
 	sampleTop, weigh, pick *kernel
 }
 
+// place settles what calls need to say that there is nothing on the device.
+func (p *program) place() {
+	p.launchFn, p.sampleFn = p.launch, p.sample
+	for i := range p.flights {
+		p.flights[i].place(p)
+	}
+	for kind := range p.pools {
+		p.pools[kind].place(p, device.PoolKind(kind))
+	}
+}
+
 // open makes everything on the device. It runs on the thread.
-func (p *program) open(ctx context.Context, b *Backend) (err error) {
-	d := p.driver
+func (p *program) open(ctx context.Context) (err error) {
+	p.place()
+	b, d := p.backend, p.driver
 	if p.context, err = d.DevicePrimaryCtxRetain(p.info.Device); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrUnusable, p.info.Name, err)
 	}
@@ -94,16 +107,15 @@ func (p *program) open(ctx context.Context, b *Backend) (err error) {
 		return err
 	}
 	for i := range p.flights {
-		if err := p.flights[i].open(p); err != nil {
+		if err := p.flights[i].open(); err != nil {
 			return err
 		}
 	}
 	for kind := range p.pools {
-		if p.pools[kind], err = p.newPool(device.PoolKind(kind)); err != nil {
+		if err := p.pools[kind].open(); err != nil {
 			return err
 		}
 	}
-	p.launchFn, p.sampleFn = p.launch, p.sample
 	return p.capture()
 }
 
@@ -161,7 +173,7 @@ func (p *program) Class() string {
 }
 
 // Pool implements device.Program.
-func (p *program) Pool(kind device.PoolKind) device.Pool { return p.pools[kind] }
+func (p *program) Pool(kind device.PoolKind) device.Pool { return &p.pools[kind] }
 
 // Overlaps implements device.Program.
 func (p *program) Overlaps() bool { return true }
@@ -172,6 +184,27 @@ func (p *program) kvKind() string {
 		return "bf16"
 	}
 	return "f16"
+}
+
+// Rebuild implements device.Rebuilder. What is left of a lost context is destroyed
+// with it; the little that cuBLASLt keeps on the host is not given back, because
+// nothing says that it may be asked for that behind the context.
+func (p *program) Rebuild(ctx context.Context, progress func(done, total int64)) error {
+	left := p.thread.do(p.release)
+	o := p.opts
+	o.Progress = progress
+	fresh, err := p.backend.newProgram(p.graph, p.file, o)
+	if err == nil {
+		fresh.driver, fresh.info, fresh.thread = p.driver, p.info, p.thread
+		*p = fresh
+		err = p.thread.do(func() error { return p.open(ctx) })
+	}
+	if err == nil {
+		return nil
+	}
+	err = errors.Join(err, left, p.thread.do(p.release))
+	p.lost = fmt.Errorf("%w: %w", device.ErrLost, err)
+	return err
 }
 
 // Close implements device.Program. Of a lost context everything is gone with it.
@@ -190,6 +223,7 @@ func (p *program) release() error {
 	if p.context == 0 {
 		return nil
 	}
+	defer func() { p.context = 0 }()
 	d := p.driver
 	if p.lost == nil {
 		// What is still under way uses what is freed below.
@@ -210,10 +244,8 @@ func (p *program) release() error {
 	for i := range p.flights {
 		note(p.flights[i].close(d))
 	}
-	for _, pool := range p.pools {
-		if pool != nil {
-			note(pool.close())
-		}
+	for i := range p.pools {
+		note(p.pools[i].close())
 	}
 	note(p.blas.close())
 	for _, m := range p.modules {
