@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"strings"
 	"testing"
 	"time"
@@ -23,11 +22,12 @@ type broken struct {
 	lose    chan struct{} // a token: the next launch loses the device
 	begun   chan struct{} // a rebuild has
 	outcome chan error    // of the rebuild that waits
+	alive   chan struct{} // a token: it gets on; another comes back when it has said so
 	log     *bytes.Buffer
 }
 
 func openBroken(t *testing.T, cfg Config) *broken {
-	b := &broken{t: t, lose: make(chan struct{}, 100), begun: make(chan struct{}, 1), outcome: make(chan error), log: &bytes.Buffer{}}
+	b := &broken{t: t, lose: make(chan struct{}, 100), begun: make(chan struct{}, 1), outcome: make(chan error), alive: make(chan struct{}), log: &bytes.Buffer{}}
 	cfg.Log = slog.New(slog.NewTextHandler(b.log, nil))
 	b.Engine = open(t, cfg, func(l *loaded) {
 		l.backend = devicetest.Fragile{
@@ -45,12 +45,16 @@ func openBroken(t *testing.T, cfg Config) *broken {
 			},
 			Rebuild: func(ctx context.Context, progress func(done, total int64)) error {
 				b.begun <- struct{}{}
-				select {
-				case err := <-b.outcome:
-					progress(1, 1)
-					return err
-				case <-ctx.Done():
-					return ctx.Err()
+				for {
+					select {
+					case err := <-b.outcome:
+						return err
+					case <-b.alive:
+						progress(1, 2)
+						b.alive <- struct{}{}
+					case <-ctx.Done():
+						return ctx.Err()
+					}
 				}
 			},
 		}
@@ -225,9 +229,8 @@ func TestRebuildHangs(t *testing.T) {
 	if b.loop.age(later) < wedgedAfter {
 		t.Error("a rebuild that hangs is no step that takes long")
 	}
-	b.loop.rebuilds.most = math.MaxInt
-	b.outcome <- device.ErrLost // once more: it has got on
-	<-b.begun
+	b.alive <- struct{}{}
+	<-b.alive
 	if b.loop.lastNs.Load() <= was {
 		t.Error("a rebuild that gets on is taken for one that hangs")
 	}

@@ -343,6 +343,9 @@ func TestModel(t *testing.T) {
 						Tokens: rapid.IntRange(1, mostTokens).Draw(t, "tokens"), Logits: rapid.IntRange(1, 20).Draw(t, "logits"),
 						ITL: 2 * time.Millisecond, Prefill: time.Millisecond,
 					})
+					if rapid.IntRange(0, 30).Draw(t, "lost at once") == 0 {
+						losses += m.lose(t)
+					}
 					if len(m.flying) > 0 && (n == 0 || !deep || len(m.flying) == 2) {
 						m.apply(t)
 					}
