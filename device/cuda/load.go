@@ -135,7 +135,7 @@ func (p *program) loadWeights(ctx context.Context) (err error) {
 // sendTables sends what is computed: angles, and weights of the sampler.
 func (p *program) sendTables(u *upload) error {
 	for _, t := range p.ropes {
-		fine, coarse := kernels.RoPETables(t.freqs, p.opts.ContextLength)
+		fine, coarse := kernels.RoPETables(t.freqs, t.magnitude, p.opts.ContextLength)
 		if err := u.put(t.fine, bytesOf(fine)); err != nil {
 			return err
 		}
@@ -211,7 +211,7 @@ func (t *part) pack(dst []byte, m *matrix, from, to int) error {
 func (t *part) packRows(dst []byte, m *matrix, from, to int) error {
 	if t.tensor.Type == m.dtype && t.out.pad == t.out.dim && m.in.pad == m.in.dim {
 		n := t.out.width()
-		kernels.Pack(dst, m.dtype, n, m.k(), t.tensor.Data, from/kernels.TileRows, (to+kernels.TileRows-1)/kernels.TileRows)
+		kernels.Pack(dst, m.dtype, n, m.k(), t.tensor.Data[t.from*m.dtype.RowBytes(m.k()):], from/kernels.TileRows, (to+kernels.TileRows-1)/kernels.TileRows)
 		return nil
 	}
 	raw, err := t.filled(m, from, to)
@@ -235,7 +235,7 @@ func (t *part) filled(m *matrix, from, to int) ([]byte, error) {
 		if r < 0 {
 			continue
 		}
-		src, dst := t.tensor.Data[r*own:][:own], raw[(i-from)*stride:][:stride]
+		src, dst := t.tensor.Data[(t.from+r)*own:][:own], raw[(i-from)*stride:][:stride]
 		if m.dtype == t.tensor.Type {
 			inside, outside := m.dtype.RowBytes(m.in.dim), m.dtype.RowBytes(m.in.pad)
 			for h := range m.in.parts {

@@ -23,8 +23,12 @@ type matrix struct {
 type part struct {
 	name   string
 	tensor weights.Tensor
+	from   int // the tensor's first row that is the part's
 	out    shape
 }
+
+// same reports whether parts are the same rows of one tensor, laid out alike.
+func (t part) same(o part) bool { return t.name == o.name && t.from == o.from && t.out == o.out }
 
 // n is the matrix's outputs, k its inputs.
 func (m *matrix) n() (n int) {
@@ -62,33 +66,33 @@ func deviceType(t graph.DType, in shape) graph.DType {
 }
 
 // newMatrix plans the weights of a list of tensors.
-func newMatrix(w *weights.File, in shape, names []string, outs []shape) (*matrix, error) {
+func newMatrix(w *weights.File, in shape, sources []source, outs []shape) (*matrix, error) {
 	m := &matrix{in: in}
-	for i, name := range names {
-		t, ok := w.Tensor(name)
+	for i, s := range sources {
+		t, ok := w.Tensor(s.weight)
 		if !ok {
-			return nil, fmt.Errorf("cuda: tensor %s is missing", name)
+			return nil, fmt.Errorf("cuda: tensor %s is missing", s.weight)
 		}
 		m.dtype = deviceType(t.Type, in)
-		m.parts = append(m.parts, part{name, t, outs[i]})
+		m.parts = append(m.parts, part{s.weight, t, s.from, outs[i]})
 	}
 	var err error
 	if m.bytes, err = kernels.PackedBytes(m.dtype, m.n(), m.k()); err != nil {
-		return nil, unsupported("tensor %s: %v", names[0], err)
+		return nil, unsupported("tensor %s: %v", sources[0].weight, err)
 	}
 	return m, nil
 }
 
 // stackable reports whether tensors can be one matrix: of one type on the device,
 // each but the last filling its tiles.
-func stackable(w *weights.File, in shape, names []string, outs []shape) bool {
-	first, _ := w.Tensor(names[0])
-	for i, name := range names {
-		t, _ := w.Tensor(name)
+func stackable(w *weights.File, in shape, sources []source, outs []shape) bool {
+	first, _ := w.Tensor(sources[0].weight)
+	for i, s := range sources {
+		t, _ := w.Tensor(s.weight)
 		if deviceType(t.Type, in) != deviceType(first.Type, in) {
 			return false
 		}
-		if i < len(names)-1 && outs[i].width()%kernels.TileRows != 0 && deviceType(t.Type, in) != graph.BF16 {
+		if i < len(sources)-1 && outs[i].width()%kernels.TileRows != 0 && deviceType(t.Type, in) != graph.BF16 {
 			return false
 		}
 	}
@@ -122,7 +126,7 @@ func (v *vector) values() ([]float32, error) {
 			}
 			for i := range out {
 				if r := p.out.rowOf(i); r >= 0 {
-					out[i] = x[r] * v.scale
+					out[i] = x[p.from+r] * v.scale
 				}
 			}
 		}

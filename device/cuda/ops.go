@@ -35,6 +35,7 @@ func (s *step) rows(r graph.Rows) uint32 {
 
 type embedOp struct {
 	table  *matrix
+	scale  float32
 	kernel *kernel
 	params kernels.EmbedParams
 }
@@ -43,7 +44,7 @@ func (op *embedOp) bind(p *program) (err error) {
 	in := p.layout
 	op.params = kernels.EmbedParams{
 		ID: p.at.input + in.ids, Rows: p.at.input + in.rows, Sampled: p.at.sampled, Table: op.table.at, Out: p.at.role[stream],
-		Vocab: uint32(p.graph.Vocab), Dim: uint32(op.table.k()), Scale: 1,
+		Vocab: uint32(p.graph.Vocab), Dim: uint32(op.table.k()), Scale: op.scale,
 	}
 	op.kernel, err = p.kernel("embed_" + op.table.kind())
 	return err
@@ -54,8 +55,10 @@ func (op *embedOp) run(p *program, s *step) error {
 	return p.start(op.kernel, &op.params, view(&op.params))
 }
 
+// normOp norms rows for a linear layer, or adds them, normed, to the residual stream.
 type normOp struct {
 	from   role
+	to     role // normed or stream
 	weight *vector
 	rows   graph.Rows
 	eps    float32
@@ -64,7 +67,12 @@ type normOp struct {
 }
 
 func (op *normOp) bind(p *program) (err error) {
-	op.params = kernels.NormParams{X: p.at.role[op.from], Weight: op.weight.at, Out: p.at.role[normed], Dim: uint32(op.weight.n()), Eps: op.eps}
+	op.params = kernels.NormParams{X: p.at.role[op.from], Weight: op.weight.at, Dim: uint32(op.weight.n()), Eps: op.eps}
+	if op.to == stream {
+		op.params.Sum = p.at.role[stream]
+	} else {
+		op.params.Out = p.at.role[normed]
+	}
 	op.kernel, err = p.kernel("norm_f32")
 	return err
 }
@@ -105,6 +113,8 @@ type ropeOp struct {
 	table                   *ropeTable
 	heads, kvHeads, headDim int
 	interleaved             bool
+	qNorm, kNorm            *vector // nil for none
+	eps                     float32
 	layer                   int
 	kernel                  *kernel
 	params                  kernels.RoPEParams
@@ -121,6 +131,9 @@ func (op *ropeOp) bind(p *program) (err error) {
 	if op.interleaved {
 		op.params.Interleaved = 1
 	}
+	if op.qNorm != nil {
+		op.params.QNorm, op.params.KNorm, op.params.Eps = op.qNorm.at, op.kNorm.at, op.eps
+	}
 	op.kernel, err = p.kernel("rope_f32_" + p.kvKind())
 	return err
 }
@@ -135,7 +148,7 @@ func (op *ropeOp) run(p *program, s *step) error {
 type attendOp struct {
 	heads, kvHeads, headDim int
 	layer                   int
-	scale                   float64
+	scale, softCap          float64
 	window                  int
 
 	decode, merge, attend *kernel
@@ -151,7 +164,7 @@ func (op *attendOp) bind(p *program) (err error) {
 		Q: p.at.role[query], Pool: p.at.pools[kind], Out: p.at.role[attended], Table: p.at.tables[kind],
 		Positions: p.at.input + in.positions, Rows: p.at.input + in.rows, BlockStride: uint64(p.block[kind]), Layer: uint64(p.layer[op.layer]),
 		Heads: uint32(op.heads), KVHeads: uint32(op.kvHeads), TableStride: uint32(p.opts.MaxBlocks()), Window: uint32(op.window),
-		Scale: float32(op.scale * math.Log2E),
+		Scale: float32(op.scale * math.Log2E), SoftCap: float32(op.softCap * math.Log2E),
 	}
 	op.attendParams.Attention = a
 	op.decodeParams = kernels.DecodeParams{Attention: a, Partial: p.at.partial, Chunks: uint32(chunks(p.opts.ContextLength))}
@@ -204,6 +217,7 @@ func (p *program) splits(grid [3]uint32, chunks uint32) uint32 {
 }
 
 type gateOp struct {
+	name   string
 	dim    int
 	kernel *kernel
 	params kernels.GateParams
@@ -213,12 +227,34 @@ func (op *gateOp) bind(p *program) (err error) {
 	op.params = kernels.GateParams{
 		Gate: p.at.role[gates], Up: p.at.role[gates] + kernels.Ptr(4*op.dim), Out: p.at.role[gated], Dim: uint32(op.dim), Stride: uint32(p.width[gates]),
 	}
-	op.kernel, err = p.kernel("silu_gate_f32")
+	op.kernel, err = p.kernel(op.name)
 	return err
 }
 
 func (op *gateOp) run(p *program, s *step) error {
 	op.params.Rows = uint32(s.tokens)
+	return p.start(op.kernel, &op.params, view(&op.params))
+}
+
+// softCapOp caps logits in place.
+type softCapOp struct {
+	limit  float32
+	kernel *kernel
+	params kernels.SoftCapParams
+}
+
+func (op *softCapOp) bind(p *program) (err error) {
+	vocab := p.graph.Vocab
+	op.params = kernels.SoftCapParams{X: p.at.role[logits], Dim: uint32(vocab), Stride: uint32(logitStride(vocab)), Cap: op.limit}
+	op.kernel, err = p.kernel("soft_cap_f32")
+	return err
+}
+
+func (op *softCapOp) run(p *program, s *step) error {
+	if s.logits == 0 {
+		return nil
+	}
+	op.params.Rows = uint32(s.logits)
 	return p.start(op.kernel, &op.params, view(&op.params))
 }
 

@@ -11,13 +11,18 @@ func TestNorm(t *testing.T) {
 	for _, c := range []struct {
 		rows, dim int
 		delta     string // type of what is added first
-	}{{1, 4, ""}, {3, 1028, "f32"}, {2, 2048, "bf16"}, {5, 576, ""}} {
+		sum       bool   // the result is added to something
+	}{{1, 4, "", true}, {3, 1028, "f32", true}, {2, 2048, "bf16", false}, {5, 576, "", false}} {
 		g, rng := newGPU(t), newRand(uint64(c.dim))
 		x, w := normals(rng, c.rows*c.dim, 3), normals(rng, c.dim, 1)
 		d := normals(rng, c.rows*c.dim, 2)
 		p := &NormParams{X: put(g, x), Weight: put(g, w), Rows: uint32(c.rows), Dim: uint32(c.dim), Eps: 0.25}
 		p.Out, p.Out32 = room[uint16](g, len(x)), room[float32](g, len(x))
 		kernel := "norm_f32"
+		sum := normals(rng, len(x), 5)
+		if c.sum {
+			p.Sum = put(g, sum)
+		}
 		switch c.delta {
 		case "f32":
 			p.Delta = put(g, d)
@@ -41,6 +46,13 @@ func TestNorm(t *testing.T) {
 		same(t, "residual stream", get[float32](g, p.X, len(x)), x)
 		near(t, "f32", get[float32](g, p.Out32, len(x)), want, 0, 1e-6)
 		near(t, "bf16", asBF16.values(get[uint16](g, p.Out, len(x))), want, 0, asBF16.ulp)
+		if !c.sum {
+			continue
+		}
+		for i := range want {
+			want[i] += float64(sum[i])
+		}
+		near(t, "sum", get[float32](g, p.Sum, len(x)), want, 1e-5, 1e-6)
 	}
 }
 
@@ -74,6 +86,27 @@ func TestGates(t *testing.T) {
 	}
 }
 
+func TestSoftCap(t *testing.T) {
+	const rows, dim, stride, limit = 2, 259, 260, 30.
+	g := newGPU(t)
+	x := normals(newRand(1), rows*stride, 40)
+	copy(x, []float32{0, 1e-3, -1e-3, 1e30, -1e30, float32(math.Inf(1)), float32(math.Inf(-1))})
+	p := &SoftCapParams{X: put(g, x), Rows: rows, Dim: dim, Stride: stride, Cap: limit}
+	g.run("soft_cap_f32", p)
+	want := make([]float64, len(x))
+	for i, v := range x {
+		if want[i] = limit * math.Tanh(float64(v)/limit); i%stride >= dim { // the filling is left alone
+			want[i] = float64(v)
+		}
+	}
+	near(t, "soft cap", get[float32](g, p.X, len(x)), want, 1e-5, 1e-6)
+	nan := put(g, []float32{float32(math.NaN())})
+	g.run("soft_cap_f32", &SoftCapParams{X: nan, Rows: 1, Dim: 1, Stride: 1, Cap: limit})
+	if v := get[float32](g, nan, 1)[0]; v == v {
+		t.Errorf("a NaN became %v", v)
+	}
+}
+
 // cache is a pool of KV blocks with more than one layer, block extents apart.
 type cache struct {
 	half
@@ -98,12 +131,14 @@ func TestRoPE(t *testing.T) {
 		heads, kv, dim int
 		pairs          int
 		interleaved    uint32
+		magnitude      float64
+		norm           bool // of each head
 	}{
-		{"rope_f32_f16", asF16, 4, 2, 64, 32, 0},
-		{"rope_f32_bf16", asBF16, 3, 1, 128, 64, 1},
-		{"rope_bf16_f16", asF16, 2, 2, 128, 32, 0}, // half of the head is turned
-		{"rope_bf16_bf16", asBF16, 8, 1, 256, 128, 0},
-		{"rope_f32_f16", asF16, 2, 1, 64, 16, 1},
+		{"rope_f32_f16", asF16, 4, 2, 64, 32, 0, 1, true},
+		{"rope_f32_bf16", asBF16, 3, 1, 128, 64, 1, 1.25, false},
+		{"rope_bf16_f16", asF16, 2, 2, 128, 32, 0, 0.5, true}, // half of the head is turned
+		{"rope_bf16_bf16", asBF16, 9, 2, 256, 128, 0, 1, true},
+		{"rope_f32_f16", asF16, 2, 1, 64, 16, 1, 1, true},
 	} {
 		g, rng := newGPU(t), newRand(uint64(c.dim))
 		g.arch = Archs[c.pairs/32%2]
@@ -114,7 +149,7 @@ func TestRoPE(t *testing.T) {
 		for i := range freqs {
 			freqs[i] = math.Pow(10000, -float64(i)/float64(c.pairs))
 		}
-		fine, coarse := RoPETables(freqs, 70002)
+		fine, coarse := RoPETables(freqs, c.magnitude, 70002)
 		x := normals(rng, tokens*(width+4), 1)
 		p := &RoPEParams{
 			Q: room[uint16](g, tokens*c.heads*c.dim), Pool: put(g, make([]uint16, kv.size())), Positions: put(g, positions), Slots: put(g, slots),
@@ -126,6 +161,11 @@ func TestRoPE(t *testing.T) {
 		} else {
 			p.QKV = put(g, asBF16.round(x))
 		}
+		const eps = 0.25
+		weights := [2][]float32{normals(rng, c.dim, 1), normals(rng, c.dim, 1)} // of queries, keys
+		if c.norm {
+			p.QNorm, p.KNorm, p.Eps = put(g, weights[0]), put(g, weights[1]), eps
+		}
 		g.run(c.kernel, p)
 
 		q := kv.values(get[uint16](g, p.Q, tokens*c.heads*c.dim))
@@ -136,7 +176,14 @@ func TestRoPE(t *testing.T) {
 				continue
 			}
 			for h := range c.heads + 2*c.kv {
-				want := turn(x[i*(width+4)+h*c.dim:][:c.dim], freqs, float64(pos), c.interleaved == 1, h < c.heads+c.kv)
+				head := doubles(x[i*(width+4)+h*c.dim:][:c.dim])
+				if h < c.heads+c.kv {
+					if c.norm {
+						normHead(head, weights[min(h/c.heads, 1)], eps)
+					}
+					turn(head, freqs, c.magnitude, float64(pos), c.interleaved == 1)
+				}
+				want := head
 				var got []float32
 				if h < c.heads {
 					got = q[(i*c.heads+h)*c.dim:][:c.dim]
@@ -159,22 +206,35 @@ func TestRoPE(t *testing.T) {
 	}
 }
 
-func turn(x []float32, freqs []float64, pos float64, interleaved, turned bool) []float64 {
+func doubles(x []float32) []float64 {
 	y := make([]float64, len(x))
 	for i := range x {
 		y[i] = float64(x[i])
 	}
+	return y
+}
+
+// normHead is RMS normalisation of one head, in place.
+func normHead(x []float64, weight []float32, eps float64) {
+	squares := 0.0
+	for _, v := range x {
+		squares += v * v
+	}
+	for i := range x {
+		x[i] *= float64(weight[i]) / math.Sqrt(squares/float64(len(x))+eps)
+	}
+}
+
+// turn is RoPE of one head, in place.
+func turn(x []float64, freqs []float64, magnitude, pos float64, interleaved bool) {
 	for i, f := range freqs {
 		a, b := i, i+len(freqs)
 		if interleaved {
 			a, b = 2*i, 2*i+1
 		}
-		if turned {
-			s, c := num.Sin(pos*f), num.Cos(pos*f)
-			y[a], y[b] = float64(x[a])*c-float64(x[b])*s, float64(x[b])*c+float64(x[a])*s
-		}
+		s, c := magnitude*num.Sin(pos*f), magnitude*num.Cos(pos*f)
+		x[a], x[b] = x[a]*c-x[b]*s, x[b]*c+x[a]*s
 	}
-	return y
 }
 
 func TestCopyBlocks(t *testing.T) {

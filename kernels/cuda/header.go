@@ -9,14 +9,16 @@ import (
 
 // structs are the types that Go and CUDA share.
 var structs = []any{
-	Draw{}, Change{}, Penalty{}, EmbedParams{}, NormParams{}, GateParams{}, RoPEParams{}, CopyParams{}, LinearParams{}, GEMMParams{}, UnpackParams{},
+	Draw{}, Change{}, Penalty{}, EmbedParams{}, NormParams{}, GateParams{}, SoftCapParams{}, RoPEParams{}, CopyParams{}, LinearParams{}, GEMMParams{}, UnpackParams{},
 	AttendParams{}, DecodeParams{}, MergeParams{}, AdjustParams{}, SampleParams{},
 }
 
-// Header returns src/params.cuh: the structs in C, each with its size asserted.
+// Header returns src/params.cuh: the structs in C, each with its size asserted, and
+// the limits that kernels have of Go.
 func Header() string {
 	var b strings.Builder
 	b.WriteString("// Made by kernels/cuda/build from the Go structs of params*.go. DO NOT EDIT.\n#pragma once\n")
+	fmt.Fprintf(&b, "\nconstexpr u32 maxNormedHeads = %d;\n", MaxNormedHeads)
 	for _, s := range structs {
 		t := reflect.TypeOf(s)
 		fmt.Fprintf(&b, "\nstruct %s {\n", t.Name())

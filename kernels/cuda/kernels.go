@@ -60,6 +60,7 @@ var Kernels = []Kernel{
 	{"silu_gate_bf16", "elementwise", new(GateParams), 256, line, 0, 32},
 	{"gelu_gate_f32", "elementwise", new(GateParams), 256, line, 0, 32},
 	{"gelu_gate_bf16", "elementwise", new(GateParams), 256, line, 0, 32},
+	{"soft_cap_f32", "elementwise", new(SoftCapParams), 256, [3]uint32{256, 1, 1}, 0, 32},
 	{"rope_f32_f16", "elementwise", new(RoPEParams), 256, one, 0, 40},
 	{"rope_f32_bf16", "elementwise", new(RoPEParams), 256, one, 0, 40},
 	{"rope_bf16_f16", "elementwise", new(RoPEParams), 256, one, 0, 40},

@@ -40,6 +40,7 @@ type NormParams struct {
 	Weight Ptr     `c:"const float*"` // [Dim]
 	Out    Ptr     `c:"u16*"`         // [Rows, Dim] bf16; 0 for none
 	Out32  Ptr     `c:"float*"`       // [Rows, Dim], may be X; 0 for none
+	Sum    Ptr     `c:"float*"`       // [Rows, Dim] that the result is added to, not X; 0 for none
 	Rows   uint32  `c:"u32"`
 	Dim    uint32  `c:"u32"` // multiple of 4
 	Eps    float32 `c:"float"`
@@ -63,26 +64,46 @@ type GateParams struct {
 // Extent implements Params: elements, rows.
 func (p *GateParams) Extent() [3]uint32 { return [3]uint32{p.Dim, p.Rows, 1} }
 
+// SoftCapParams is Cap · tanh(x / Cap) in place (soft_cap_f32).
+type SoftCapParams struct {
+	X      Ptr     `c:"float*"` // [Rows, Dim], Stride elements a row
+	Rows   uint32  `c:"u32"`
+	Dim    uint32  `c:"u32"`
+	Stride uint32  `c:"u32"`
+	Cap    float32 `c:"float"`
+}
+
+// Extent implements Params: elements, rows.
+func (p *SoftCapParams) Extent() [3]uint32 { return [3]uint32{p.Dim, p.Rows, 1} }
+
+// MaxNormedHeads is the most heads, of queries and keys together, that RoPEParams
+// norms.
+const MaxNormedHeads = 256
+
 // RoPEParams turns queries and keys and writes keys and values into the cache
-// (rope_*). QKV is what one linear layer over the three stacked matrices gives.
+// (rope_*). QKV is what one linear layer over the three stacked matrices gives. With
+// norms, each head of queries and keys is divided by the root of its mean square
+// first and multiplied by its norm's weights.
 type RoPEParams struct {
-	QKV         Ptr    `c:"const void*"`   // [Tokens, Stride] of the kernel's type: queries, keys, values
-	Q           Ptr    `c:"u16*"`          // [Tokens, Heads·HeadDim], of the cache's type
-	Pool        Ptr    `c:"u16*"`          // the KV blocks, of the cache's type
-	Positions   Ptr    `c:"const i32*"`    // [Tokens]; -1 for none
-	Slots       Ptr    `c:"const i32*"`    // [Tokens] block·32 + offset
-	Fine        Ptr    `c:"const double*"` // RopeTables
-	Coarse      Ptr    `c:"const double*"`
-	BlockStride uint64 `c:"u64"` // elements from one KV block to the next
-	Layer       uint64 `c:"u64"` // elements from a block's begin to the layer's keys
-	Tokens      uint32 `c:"u32"`
-	Stride      uint32 `c:"u32"` // multiple of 4
-	Heads       uint32 `c:"u32"`
-	KVHeads     uint32 `c:"u32"`
-	HeadDim     uint32 `c:"u32"` // multiple of 4
-	Pairs       uint32 `c:"u32"` // even, at most HeadDim/2 and 256
-	Interleaved uint32 `c:"u32"` // 1: pairs are (2i, 2i+1); 0: (i, i+Pairs)
-	_           uint32
+	QKV         Ptr     `c:"const void*"`   // [Tokens, Stride] of the kernel's type: queries, keys, values
+	Q           Ptr     `c:"u16*"`          // [Tokens, Heads·HeadDim], of the cache's type
+	Pool        Ptr     `c:"u16*"`          // the KV blocks, of the cache's type
+	Positions   Ptr     `c:"const i32*"`    // [Tokens]; -1 for none
+	Slots       Ptr     `c:"const i32*"`    // [Tokens] block·32 + offset
+	Fine        Ptr     `c:"const double*"` // RopeTables
+	Coarse      Ptr     `c:"const double*"`
+	QNorm       Ptr     `c:"const float*"` // [HeadDim] weights of the queries' norm; 0 for no norms
+	KNorm       Ptr     `c:"const float*"` // [HeadDim], of the keys'
+	BlockStride uint64  `c:"u64"`          // elements from one KV block to the next
+	Layer       uint64  `c:"u64"`          // elements from a block's begin to the layer's keys
+	Tokens      uint32  `c:"u32"`
+	Stride      uint32  `c:"u32"` // multiple of 4
+	Heads       uint32  `c:"u32"`
+	KVHeads     uint32  `c:"u32"`
+	HeadDim     uint32  `c:"u32"`   // multiple of 4
+	Pairs       uint32  `c:"u32"`   // even, at most HeadDim/2 and 256
+	Interleaved uint32  `c:"u32"`   // 1: pairs are (2i, 2i+1); 0: (i, i+Pairs)
+	Eps         float32 `c:"float"` // of the norms
 }
 
 // Extent implements Params: tokens.

@@ -8,20 +8,21 @@ import (
 )
 
 // RoPETables returns what RoPEParams needs for positions [0, context): the cosine
-// and sine of 0 … 255 times each frequency, and of the multiples of 256, pairs of
-// numbers by position and frequency. Together they are good to about 2^-52.
-func RoPETables(freqs []float64, context int) (fine, coarse []float64) {
-	turns := func(n, step int) []float64 {
+// and sine of 0 … 255 times each frequency, and of the multiples of 256 times the
+// magnitude, which multiplies what is turned; pairs of numbers by position and
+// frequency. Together they are good to about 2^-52.
+func RoPETables(freqs []float64, magnitude float64, context int) (fine, coarse []float64) {
+	turns := func(n, step int, size float64) []float64 {
 		t := make([]float64, 0, 2*n*len(freqs))
 		for i := range n {
 			for _, f := range freqs {
 				angle := float64(i*step) * f
-				t = append(t, num.Cos(angle), num.Sin(angle))
+				t = append(t, size*num.Cos(angle), size*num.Sin(angle))
 			}
 		}
 		return t
 	}
-	return turns(256, 1), turns((context+255)/256, 256)
+	return turns(256, 1, 1), turns((context+255)/256, 256, magnitude)
 }
 
 const (

@@ -1,6 +1,8 @@
 // Made by kernels/cuda/build from the Go structs of params*.go. DO NOT EDIT.
 #pragma once
 
+constexpr u32 maxNormedHeads = 256;
+
 struct Draw {
     double steps;
     double last;
@@ -49,12 +51,13 @@ struct NormParams {
     const float* weight;
     u16* out;
     float* out32;
+    float* sum;
     u32 rows;
     u32 dim;
     float eps;
     u32 pad0;
 };
-static_assert(sizeof(NormParams) == 56, "NormParams");
+static_assert(sizeof(NormParams) == 64, "NormParams");
 
 struct GateParams {
     const void* gate;
@@ -67,6 +70,15 @@ struct GateParams {
 };
 static_assert(sizeof(GateParams) == 40, "GateParams");
 
+struct SoftCapParams {
+    float* x;
+    u32 rows;
+    u32 dim;
+    u32 stride;
+    float cap;
+};
+static_assert(sizeof(SoftCapParams) == 24, "SoftCapParams");
+
 struct RoPEParams {
     const void* qkv;
     u16* q;
@@ -75,6 +87,8 @@ struct RoPEParams {
     const i32* slots;
     const double* fine;
     const double* coarse;
+    const float* qNorm;
+    const float* kNorm;
     u64 blockStride;
     u64 layer;
     u32 tokens;
@@ -84,9 +98,9 @@ struct RoPEParams {
     u32 headDim;
     u32 pairs;
     u32 interleaved;
-    u32 pad0;
+    float eps;
 };
-static_assert(sizeof(RoPEParams) == 104, "RoPEParams");
+static_assert(sizeof(RoPEParams) == 120, "RoPEParams");
 
 struct CopyParams {
     const u64* src;
