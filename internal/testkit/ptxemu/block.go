@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 )
 
 // block runs one block at a time on one goroutine. It is used again for block
-// after block, because its registers are large.
+// after block and launch after launch, because its registers are large.
 type block struct {
 	grid   *grid
 	prog   *program
@@ -40,11 +41,33 @@ type waiter struct {
 	done  func(w *warp, lanes uint32, votes, arrived int)
 }
 
-func newBlock(g *grid) *block {
-	b := &block{grid: g, prog: g.prog, params: g.cfg.Params}
+// block returns one of an earlier launch of the program, or a new one.
+func (g *grid) block() *block {
+	b, ok := g.prog.spare.Get().(*block)
+	if !ok || len(b.warps) != (g.threads+31)/32 {
+		b = newBlock(g)
+	}
+	b.grid, b.params, b.order = g, g.cfg.Params, nil
 	if g.cfg.Seed != 0 {
 		b.order = rand.New(rand.NewPCG(g.cfg.Seed, 0))
 	}
+	return b
+}
+
+// giveBack keeps a block that ran to its end for a later launch, with nothing of
+// this one: neither its memory nor its order.
+func (b *block) giveBack() {
+	slices.SortFunc(b.warps, func(v, w *warp) int { return v.id - w.id })
+	for _, w := range b.warps {
+		w.region = &region{}
+	}
+	prog := b.prog
+	b.grid, b.params, b.order = nil, nil, nil
+	prog.spare.Put(b)
+}
+
+func newBlock(g *grid) *block {
+	b := &block{prog: g.prog}
 	for i := range (g.threads + 31) / 32 {
 		w := &warp{id: i, blk: b, r: make([]lanes, g.prog.rows), p: make([]uint32, g.prog.preds),
 			local: make([]byte, 32*g.prog.local), region: &region{}}

@@ -145,10 +145,11 @@ func (g *grid) run() error {
 	)
 	for range min(g.cfg.Workers, total) {
 		wg.Go(func() {
-			b := newBlock(g)
+			b := g.block()
 			for !g.stop.Load() {
 				i := next.Add(1) - 1
 				if i >= int64(total) {
+					b.giveBack()
 					return
 				}
 				if f := b.try(g.cfg.Grid.place(g.scatter(int(i), total))); f != nil {

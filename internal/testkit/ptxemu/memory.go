@@ -67,9 +67,7 @@ func (m *Memory) Alloc(size int) (uint64, error) {
 		return 0, &MemoryError{Op: "alloc", Size: size, Reason: fmt.Sprintf("%d of %d bytes are free", m.limit-m.used, m.limit)}
 	}
 	data := make([]byte, size)
-	for i := range data {
-		data[i] = poison
-	}
+	fill(data, poison)
 	r := &region{base: m.next, data: data, writer: make([]uint32, (size+granule-1)/granule)}
 	m.next += uint64(size+guardBytes+allocAlign-1) &^ (allocAlign - 1)
 	m.used += size

@@ -157,7 +157,53 @@ func opMma(c *comp) op {
 	x := matmul{k: k, a: ta, b: tb, c: tc, d: td, finite: finite,
 		rowsD: c.rowsOf(0, 4*td.bits/32, b32, true), rowsA: c.rowsOf(1, regsA, b32, false),
 		rowsB: c.rowsOf(2, regsA/2, b32, false), rowsC: c.rowsOf(3, 4*tc.bits/32, b32, false)}
+	if k == 16 && !ta.integer && ta.bits == 16 && ta.brain == tb.brain && td == types["f32"] && tc == td {
+		return x.run16
+	}
 	return x.run
+}
+
+// run16 is run for what kernels multiply most: 16-bit floats of one type, k = 16, into
+// f32. It adds in the same order.
+func (x *matmul) run16(w *warp, _ uint32) {
+	unpack := unpackF16
+	if x.a.brain {
+		unpack = unpackBF16
+	}
+	var a [16][16]float64 // by rows
+	var b [8][16]float64  // by columns
+	for r, row := range x.rowsA {
+		at := &w.r[row]
+		for l := range at {
+			to := &a[l/4+r%2*8]
+			k := r/2*8 + l%4*2
+			to[k], to[k+1] = unpack(uint32(at[l]))
+		}
+	}
+	for r, row := range x.rowsB {
+		at := &w.r[row]
+		for l := range at {
+			to := &b[l/4]
+			k := r*8 + l%4*2
+			to[k], to[k+1] = unpack(uint32(at[l]))
+		}
+	}
+	var sum [16][8]float64
+	for i := range sum {
+		for j := range b {
+			sum[i][j] = dot16(&a[i], &b[j])
+		}
+	}
+	var d [4]lanes // before any is written: C and D may share registers
+	for i := range d {
+		c := &w.r[x.rowsC[i]]
+		for l := range c {
+			d[i][l] = bits32(float32(float64(f32(c[l])) + sum[l/4+i/2*8][l%4*2+i%2]))
+		}
+	}
+	for i, row := range x.rowsD {
+		w.r[row] = d[i]
+	}
 }
 
 type matmul struct {
@@ -228,6 +274,26 @@ func dot(a, b []float64) float64 {
 		v += float64(a[i+3] * b[i+3])
 	}
 	return s + t + (u + v)
+}
+
+// dot16 is dot of 16.
+func dot16(a, b *[16]float64) float64 {
+	var s, t, u, v float64
+	for i := 0; i < 16; i += 4 {
+		s += float64(a[i] * b[i])
+		t += float64(a[i+1] * b[i+1])
+		u += float64(a[i+2] * b[i+2])
+		v += float64(a[i+3] * b[i+3])
+	}
+	return s + t + (u + v)
+}
+
+func unpackBF16(v uint32) (lo, hi float64) {
+	return float64(math.Float32frombits(v << 16)), float64(math.Float32frombits(v &^ 0xffff))
+}
+
+func unpackF16(v uint32) (lo, hi float64) {
+	return float64(f16.ToFloat32(uint16(v))), float64(f16.ToFloat32(uint16(v >> 16)))
 }
 
 // finish rounds element i of a lane's part of D.

@@ -1,5 +1,7 @@
 package ptxemu
 
+import "sync"
+
 // lanes is a row of register values, one a lane, zero-extended from the
 // register's width.
 type lanes [32]uint64
@@ -54,7 +56,7 @@ const (
 )
 
 // program is a kernel with the functions that it calls, ready to run. It is
-// never changed after Load.
+// never changed after Load, but for the blocks that it keeps.
 type program struct {
 	fn       *function
 	code     []inst
@@ -62,8 +64,9 @@ type program struct {
 	preds    int
 	consts   []constRow
 	specials []specialRow
-	shared   int // static bytes
-	local    int // bytes a thread
+	shared   int       // static bytes
+	local    int       // bytes a thread
+	spare    sync.Pool // of *block
 }
 
 type constRow struct {

@@ -111,6 +111,11 @@ func encode(t typ, x float64, r rounding) uint64 {
 		return bits32(float32(formatF32.round(x, r)))
 	case x != x:
 		return nan16
+	case r == roundNearest && float64(float32(x)) == x: // as most are, and quicker
+		if t.kind == kindBF {
+			return uint64(f16.FromFloat32BF16(float32(x)))
+		}
+		return uint64(f16.FromFloat32(float32(x)))
 	case t.kind == kindBF:
 		return uint64(math.Float32bits(float32(formatBF16.round(x, r))) >> 16)
 	}

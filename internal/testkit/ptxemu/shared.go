@@ -34,10 +34,19 @@ func (s *shared) reset(size int) {
 		s.cells = make([]cell, (size+3)/4)
 	}
 	s.data, s.cells = s.data[:size], s.cells[:(size+3)/4]
-	for i := range s.data {
-		s.data[i] = poison
-	}
+	fill(s.data, poison)
 	clear(s.cells)
+}
+
+// fill sets all bytes to v, by copies that double.
+func fill(b []byte, v byte) {
+	if len(b) == 0 {
+		return
+	}
+	b[0] = v
+	for n := 1; n < len(b); n *= 2 {
+		copy(b[n:], b[:n])
+	}
 }
 
 func (s *shared) at(w *warp, lane int, addr uint64, size int, how access, val []byte) []byte {

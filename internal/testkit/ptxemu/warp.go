@@ -47,9 +47,7 @@ func (w *warp) start(threads int) {
 	w.waited, w.carry = false, 0
 	w.clock, w.floor, w.seen = 1, 0, [32]uint32{}
 	w.async.reset()
-	for i := range w.local {
-		w.local[i] = poison
-	}
+	fill(w.local, poison)
 	w.specials()
 }
 
