@@ -69,6 +69,9 @@ func probe(s dynload.Symbols) error {
 	return nil
 }
 
+// Version returns the compiler's version, for example "13.0".
+func (c *Compiler) Version() string { return fmt.Sprintf("%d.%d", c.Major, c.Minor) }
+
 func (c *Compiler) version() (major, minor int, err error) {
 	call := dynload.NewCall()
 	defer call.Free()

@@ -21,6 +21,12 @@ type Backend struct {
 	BLAS *cublaslt.Library
 	// NoBLAS keeps to our own kernels.
 	NoBLAS bool
+	// Compiler makes images for architectures that none is built in for. The default is
+	// the machine's NVRTC; where there is none, the driver compiles PTX.
+	Compiler Compiler
+	// Cache is the folder that keeps what it made. The default is in the user's cache
+	// folder.
+	Cache string
 	// Ordinal is the GPU, as the driver counts those that the process may use.
 	Ordinal int
 	// BatchInvariant keeps to kernels whose results depend on no other row.

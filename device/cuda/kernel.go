@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/holdfast-run/holdfast/bindings/cuda"
@@ -19,34 +20,57 @@ type kernel struct {
 // defaultShared is the dynamic shared memory that every kernel may have.
 const defaultShared = 48 << 10
 
-// loadModules loads the images: machine code where there is some for the GPU's
-// architecture, else PTX of the oldest, which the driver compiles and caches.
-func (p *program) loadModules() error {
-	arch, native := "sm_80", true
-	switch {
-	case p.info.Major == 8:
-	case p.info.Major == 9:
-		arch = "sm_90a"
-	case p.info.Major > 9:
-		native = false
-	default:
-		return fmt.Errorf("%w: %s has compute capability %d.%d, 8.0 is the least", ErrUnusable, p.info.Name, p.info.Major, p.info.Minor)
+// loadModules loads the images: those built in for the GPU, else what NVRTC makes of the
+// sources, else PTX, which the driver compiles and caches.
+func (p *program) loadModules(ctx context.Context, b *Backend) error {
+	set, err := builtIn(p.info)
+	if err != nil {
+		return err
 	}
-	for _, name := range kernels.Modules {
-		var m cuda.Module
-		image, err := kernels.Cubin(name, arch)
-		if err != nil {
+	if set != nil {
+		return p.load(set)
+	}
+	if set, err = b.compiled(ctx, p.info); err != nil {
+		return err
+	}
+	if set != nil {
+		// A driver older than the compiler refuses what that made.
+		if err := p.load(set); err == nil || p.lost != nil {
 			return err
 		}
-		if native {
-			m, err = p.driver.ModuleLoadData(image)
-		} else if image, err = kernels.PTX(name, arch); err == nil {
-			m, err = p.driver.ModuleLoadPTX(image)
+		if err := p.unload(); err != nil {
+			return err
 		}
+	}
+	if set, err = text(); err != nil {
+		return err
+	}
+	return p.load(set)
+}
+
+func (p *program) load(set *images) error {
+	for _, name := range kernels.Modules {
+		load := p.driver.ModuleLoadData
+		if set.text {
+			load = p.driver.ModuleLoadPTX
+		}
+		m, err := load(set.of[name])
 		if err != nil {
 			return p.fail("image "+name, p.driverTooOld(err))
 		}
 		p.modules[name] = m
+	}
+	p.images = set
+	return nil
+}
+
+// unload gives back what was loaded so far.
+func (p *program) unload() error {
+	for name, m := range p.modules {
+		if err := p.driver.ModuleUnload(m); err != nil {
+			return p.fail("image "+name, err)
+		}
+		delete(p.modules, name)
 	}
 	return nil
 }
@@ -105,7 +129,7 @@ func (p *program) start(k *kernel, params kernels.Params, bytes []byte) error {
 	grid := k.Grid(params)
 	err := p.driver.LaunchKernel(k.fn, cuda.Launch{
 		Grid: cuda.Dim{X: grid[0], Y: grid[1], Z: grid[2]}, Block: cuda.Dim{X: k.Threads, Y: 1, Z: 1},
-		SharedBytes: k.Shared, Stream: p.stream, Programmatic: p.info.Major >= 9,
+		SharedBytes: k.Shared, Stream: p.stream, Programmatic: p.images.overlaps,
 	}, bytes)
 	if err == nil && p.synchronous {
 		err = p.driver.StreamSynchronize(p.stream)

@@ -27,6 +27,7 @@ type program struct {
 
 	context cuda.Context
 	stream  cuda.Stream
+	images  *images
 	modules map[string]cuda.Module
 	kernels map[string]*kernel
 	owned   []cuda.DevicePtr // all of the device's memory
@@ -81,7 +82,7 @@ func (p *program) open(ctx context.Context) (err error) {
 	if p.stream, err = d.StreamCreate(0); err != nil {
 		return p.fail("stream", err)
 	}
-	if err := p.loadModules(); err != nil {
+	if err := p.loadModules(ctx, b); err != nil {
 		return err
 	}
 	if err := p.clearPools(); err != nil {
@@ -163,9 +164,13 @@ func (p *program) clearPools() error {
 }
 
 // Class implements device.Program. Tensor cores of other architectures add in other
-// ways, so that the class names the architecture.
+// ways, so that the class names the architecture, and the compiler where the images
+// are of this start's.
 func (p *program) Class() string {
 	class := fmt.Sprintf("cuda-1-sm%d", p.info.Major*10)
+	if p.images.compiler != "" {
+		class += "-nvrtc" + p.images.compiler
+	}
 	if !p.invariant {
 		class += "-fast"
 	}

@@ -122,6 +122,27 @@ func (s *step) decode(g *gpu, splits int) []float32 {
 	return s.out(g, p.Attention)
 }
 
+// some returns the step with a few of its tokens, for decoding costs the emulator as much
+// for each as attend_* for all of a span: those at the ends of spans, and one in six of
+// the others. index is their places in s.
+func (s *step) some(rng *rand.Rand) (few *step, index []int) {
+	ends := map[int]bool{}
+	for i := 0; i < len(s.spans); i += 2 {
+		ends[int(s.spans[i])], ends[int(s.spans[i]+s.spans[i+1])-1] = true, true
+	}
+	one := *s
+	one.positions, one.rows, one.q = nil, nil, nil
+	width := s.heads() * s.headDim
+	for i := range s.positions {
+		if ends[i] || rng.IntN(6) == 0 {
+			index = append(index, i)
+			one.positions, one.rows = append(one.positions, s.positions[i]), append(one.rows, s.rows[i])
+			one.q = append(one.q, s.q[i*width:(i+1)*width]...)
+		}
+	}
+	return &one, index
+}
+
 // reference is attention in float64, and the weighted sum of the values' sizes.
 func (s *step) reference() (out, size []float64) {
 	for i, pos := range s.positions {
@@ -204,8 +225,14 @@ func TestAttention(t *testing.T) {
 			want, size := s.reference()
 			// Weights are rounded to the cache's type, results to bf16.
 			within(t, "attend", got, want, size, c.kv.ulp+asBF16.ulp)
-			same(t, "decode, 1 split", s.decode(g, 1), got)
-			same(t, "decode, 3 splits", s.decode(g, 3), got)
+			some, index := s.some(rng)
+			width := s.heads() * s.headDim
+			for splits := 1; splits <= 3; splits += 2 {
+				decoded := some.decode(g, splits)
+				for i, at := range index {
+					same(t, name("token ", at, " decoded by ", splits, " blocks"), decoded[i*width:][:width], got[at*width:][:width])
+				}
+			}
 		})
 	}
 }

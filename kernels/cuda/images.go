@@ -15,6 +15,20 @@ import (
 //go:embed images/*.gz
 var images embed.FS
 
+//go:embed src/*.cu src/*.cuh
+var sources embed.FS
+
+// Sources returns the files of src/ by name, for a compiler at run time: NVRTC makes
+// a module's image of <module>.cu, with the .cuh files as headers.
+func Sources() map[string][]byte {
+	files := map[string][]byte{}
+	list, _ := sources.ReadDir("src") // embedded: neither can fail
+	for _, f := range list {
+		files[f.Name()], _ = sources.ReadFile("src/" + f.Name())
+	}
+	return files
+}
+
 // Modules are the images, each made of src/<module>.cu. A context loads all.
 var Modules = []string{"elementwise", "embed", "linear", "gemm", "decode", "attend", "sample"}
 

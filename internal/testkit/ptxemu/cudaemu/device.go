@@ -68,7 +68,7 @@ func (e *Emulator) attribute(a cuda.Attribute) (int32, bool) {
 		cuda.Integrated: 0, cuda.CanMapHostMemory: 1, cuda.ComputeMode: 0, cuda.ECCEnabled: 1,
 		cuda.MemoryClockRate: 2619000, cuda.GlobalMemoryBusWidth: 5120, cuda.L2CacheSize: 50 << 20,
 		cuda.MaxThreadsPerMultiprocessor: 2048, cuda.AsyncEngineCount: 3, cuda.UnifiedAddressing: 1,
-		cuda.ComputeCapabilityMajor: 9, cuda.ComputeCapabilityMinor: 0, cuda.MaxSharedPerMultiprocessor: 228 << 10,
+		cuda.ComputeCapabilityMajor: int32(e.opt.Capability / 10), cuda.ComputeCapabilityMinor: int32(e.opt.Capability % 10), cuda.MaxSharedPerMultiprocessor: 228 << 10,
 		cuda.MaxRegsPerMultiprocessor: 64 << 10, cuda.CooperativeLaunch: 0, cuda.MaxSharedPerBlockOptin: maxShared,
 		cuda.MaxBlocksPerMultiprocessor: 32, cuda.ReservedSharedPerBlock: 1 << 10, cuda.HostNUMAID: -1,
 	}[a]

@@ -17,6 +17,8 @@ type Options struct {
 	MemoryBytes int
 	// Multiprocessors is how many it says it has. The default is 132.
 	Multiprocessors int
+	// Capability is its compute capability times ten. The default is 90.
+	Capability int
 	// Seed other than 0 delays and shuffles work between streams, and the warps
 	// of kernels.
 	Seed uint64
@@ -67,6 +69,9 @@ var active atomic.Pointer[Emulator]
 func New(o Options) *Emulator {
 	if o.MemoryBytes == 0 {
 		o.MemoryBytes = 1 << 30
+	}
+	if o.Capability == 0 {
+		o.Capability = 90
 	}
 	if o.Multiprocessors == 0 {
 		o.Multiprocessors = 132
