@@ -11,6 +11,11 @@ import (
 //	weights: per query the maximum, exp2 and sum over its visible slots
 //	values: sum of weights times V, V being [slot][dim], over a range of slots
 //
+// KV of Q8_0 is quants of a byte with a scale for 32 of them. Of K, 32 dimensions
+// are the f16 scales of the block's 32 slots, then [32][32 slots]; a row of V is the
+// f16 scale and the quants of 32 dimensions at a time. A kernel multiplies a vector of
+// quants by its scales once for all queries.
+//
 // Scores and weights are rows of 256 floats, one a query. Blocks are given as
 // pointers to an array of base addresses.
 //
@@ -31,8 +36,42 @@ type attention struct {
 var (
 	attention512 = attention{tier: "AVX512", width: 512, queries: 6, dims: []int{4, 2, 1}}
 	attention2   = attention{tier: "AVX2", width: 256, queries: 3, dims: []int{4, 2}}
-	kvTypes      = []string{"F32", "F16"}
+	kvTypes      = []string{"F32", "F16", kvQuant}
 )
+
+const (
+	kvQuant     = "Q8_0"
+	quantDims   = 32            // dimensions that share a scale
+	quantScales = 2 * 32        // bytes of the scales of a block's slots
+	quantRow    = 2 + quantDims // bytes of a row of V for as many dimensions
+)
+
+// valueDims are the numbers of vectors of a row that kernels take at a time, of
+// those of a tier: quants come with their scale.
+func valueDims(t string, lanes int, dims []int) (list []int) {
+	for _, d := range dims {
+		if t != kvQuant || d*lanes%quantDims == 0 {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// valueAt is where in a row of V its dimension d is.
+func valueAt(t string, d int) int {
+	if t == kvQuant {
+		return d/quantDims*quantRow + 2 + d%quantDims
+	}
+	return d * elementBytes(t)
+}
+
+// valueBytes is the size of n dimensions of a row of V.
+func valueBytes(t string, n int) int {
+	if t == kvQuant {
+		return n / quantDims * quantRow
+	}
+	return n * elementBytes(t)
+}
 
 func attentionAVX512(a asm) { a.attention(attention512) }
 func attentionAVX2(a asm)   { a.attention(attention2) }
@@ -52,7 +91,7 @@ func (a asm) attention(d attention) {
 		a.weightsWholeAVX2(k)
 	}
 	for _, t := range kvTypes {
-		for _, dims := range d.dims {
+		for _, dims := range valueDims(t, d.width/32, d.dims) {
 			for q := 1; q <= d.queries; q++ {
 				a.values(d, t, q, dims)
 			}
@@ -66,20 +105,52 @@ func valuesName(t string, q, dims int, tier string) string {
 	return name("values%sQ%dD%d%s", t, q, dims, tier)
 }
 
-// widen loads a vector of KV.
-func (a asm) widen(t string, m operand.Mem, to reg.VecPhysical) {
-	if t == "F32" {
+// widen loads a vector of KV; scale is that of quants.
+func (a asm) widen(t string, m operand.Mem, to reg.VecPhysical, scale operand.Op) {
+	switch t {
+	case "F32":
 		a.VMOVUPS(m, to)
-	} else {
+	case "F16":
 		a.VCVTPH2PS(m, to)
+	default:
+		a.VPMOVSXBD(m, to)
+		a.VCVTDQ2PS(to, to)
+		a.VMULPS(scale, to, to)
 	}
 }
 
-func elementBytes(t string) int {
-	if t == "F32" {
-		return 4
+func elementBytes(t string) int { return map[string]int{"F32": 4, "F16": 2, kvQuant: 1}[t] }
+
+// quantScale is where the i-th vector of scales is kept: in the i-th of some free
+// registers, or on the stack where vectors are narrow and there are none.
+func (d attention) quantScale(free []reg.VecPhysical, i int) operand.Op {
+	if d.width == 512 {
+		return free[i]
 	}
-	return 2
+	return operand.NewStackAddr(32 * i)
+}
+
+// keepScale puts a vector of scales there by way of tmp; m is f16, one a lane.
+func (a asm) keepScale(d attention, m operand.Mem, tmp reg.VecPhysical, to operand.Op) {
+	if d.width == 512 {
+		a.VCVTPH2PS(m, to)
+		return
+	}
+	a.VCVTPH2PS(m, tmp)
+	a.VMOVUPS(tmp, to)
+}
+
+// broadcastScale is keepScale of one scale for all lanes.
+func (a asm) broadcastScale(d attention, m operand.Mem, tmp reg.VecPhysical, to operand.Op) {
+	if d.width == 512 {
+		half := to.(reg.VecPhysical).AsY()
+		a.VPBROADCASTW(m, half)
+		a.VCVTPH2PS(half, to)
+		return
+	}
+	a.VPBROADCASTW(m, tmp.AsX())
+	a.VCVTPH2PS(tmp.AsX(), tmp)
+	a.VMOVUPS(tmp, to)
 }
 
 // scores emits one FMA chain for each slot and query.
@@ -122,16 +193,30 @@ func (a asm) scores(d attention, t string, nq int) {
 			}
 			return row(q3, stride, i-3, 4*u)
 		}
+		scale := func(b, s int) operand.Op { return d.quantScale(rest[per*n:], b*per+s) }
+		if t == kvQuant {
+			a.Label(label + "group")
+			for b, base := range keys {
+				for s := range per {
+					a.keepScale(d, at(base, s*d.width/16), rest[0], scale(b, s))
+				}
+				a.fetch(fetch[b], 0, quantScales)
+				a.add(quantScales, base)
+				a.add(quantScales, fetch[b])
+			}
+		}
 		a.align()
 		a.Label(label)
 		for u := range 4 {
-			for _, base := range fetch {
-				a.fetch(base, 32*bytes*u, 32*bytes)
+			if 32*bytes*u%64 == 0 {
+				for _, base := range fetch {
+					a.fetch(base, 32*bytes*u, 32*bytes)
+				}
 			}
 			if d.width == 512 {
 				for b, base := range keys {
 					for s := range per {
-						a.widen(t, at(base, bytes*(32*u+16*s)), rest[b*per+s])
+						a.widen(t, at(base, bytes*(32*u+16*s)), rest[b*per+s], scale(b, s))
 					}
 				}
 				for i := range nq {
@@ -145,7 +230,7 @@ func (a asm) scores(d attention, t string, nq int) {
 				a.VBROADCASTSS(query(i, u), rest[1+i])
 			}
 			for s := range per {
-				a.widen(t, at(keys[0], bytes*(32*u+8*s)), rest[0])
+				a.widen(t, at(keys[0], bytes*(32*u+8*s)), rest[0], scale(0, s))
 				for i := range nq {
 					a.VFMADD231PS(rest[0], rest[1+i], acc[i*per+s])
 				}
@@ -160,7 +245,14 @@ func (a asm) scores(d attention, t string, nq int) {
 			a.add(16, q3)
 		}
 		a.SUBQ(operand.U32(4), count)
-		a.JNZ(operand.LabelRef(label))
+		if t == kvQuant {
+			a.TESTQ(operand.U32(quantDims-1), count)
+			a.JNZ(operand.LabelRef(label))
+			a.TESTQ(count, count)
+			a.JNZ(operand.LabelRef(label + "group"))
+		} else {
+			a.JNZ(operand.LabelRef(label))
+		}
 		for i := range nq {
 			for s := range per * n {
 				a.VMOVUPS(acc[i*per*n+s], at(p, i*chunkBytes+s*d.width/8))
@@ -256,10 +348,16 @@ func (a asm) values(d attention, t string, nq, dims int) {
 	a.MOVQ(tmp, from)
 	a.align()
 	a.Label("slot")
-	a.fetch(fetch, 0, elementBytes(t)*lanes*dims)
+	a.fetch(fetch, 0, valueBytes(t, lanes*dims))
+	scale := func(j int) operand.Op { return d.quantScale(rest[dims:], j*lanes/quantDims) }
+	if t == kvQuant {
+		for g := range dims * lanes / quantDims {
+			a.broadcastScale(d, at(v, g*quantRow), rest[0], scale(g*quantDims/lanes))
+		}
+	}
 	if d.width == 512 {
 		for j := range dims {
-			a.widen(t, at(v, elementBytes(t)*lanes*j), rest[j])
+			a.widen(t, at(v, valueAt(t, lanes*j)), rest[j], scale(j))
 		}
 		for i := range nq {
 			for j := range dims {
@@ -271,7 +369,7 @@ func (a asm) values(d attention, t string, nq, dims int) {
 			a.VBROADCASTSS(at(p, i*chunkBytes), rest[1+i])
 		}
 		for j := range dims {
-			a.widen(t, at(v, elementBytes(t)*lanes*j), rest[0])
+			a.widen(t, at(v, valueAt(t, lanes*j)), rest[0], scale(j))
 			for i := range nq {
 				a.VFMADD231PS(rest[0], rest[1+i], sums[i*dims+j])
 			}

@@ -16,7 +16,7 @@ func (n *neon) attention() {
 	}
 	n.weights()
 	for _, t := range kvTypes {
-		for _, dims := range neonDims {
+		for _, dims := range valueDims(t, 4, neonDims) {
 			for q := 1; q <= neonQueries; q++ {
 				n.values(t, q, dims)
 			}
@@ -24,9 +24,69 @@ func (n *neon) attention() {
 	}
 }
 
-// widen loads n vectors of KV at base into to, to+1 …
+// neonRaw holds what was loaded, while it is converted, and then scales.
+const neonRaw v = 31
+
+// quants loads 16 quants at base, as numbers, into to … to+3.
+func (n *neon) quants(base r, to v) {
+	n.ldr(neonRaw, base, 0)
+	n.sxtlBytes(to, neonRaw, 0)
+	n.sxtlBytes(to+2, neonRaw, 1)
+	for i := v(0); i < 4; i += 2 {
+		n.sxtl(to+i+1, to+i, 1)
+		n.sxtl(to+i, to+i, 0)
+	}
+	for i := range v(4) {
+		n.scvtf(to+i, to+i)
+	}
+}
+
+// scalesAt is where on the stack the scales of 32 slots are kept, as f32. Below it
+// is the return address.
+const scalesAt = 16
+
+// keepScales puts the scales of a group of keys at k on the stack. V29 to V31 are
+// clobbered.
+func (n *neon) keepScales(k r) {
+	for i := range 4 {
+		n.ldr(neonRaw, k, 16*i)
+		for hi := range 2 {
+			n.fcvtl(29+v(hi), neonRaw, hi)
+			n.str(29+v(hi), stackPointer, scalesAt+32*i+16*hi)
+		}
+	}
+}
+
+// keys loads 16 keys at base, those of the slots 16·part …, into to … to+3.
+func (n *neon) keys(t string, base r, to v, part int) {
+	if t != kvQuant {
+		n.widen(t, base, to, 4)
+		return
+	}
+	n.quants(base, to)
+	for i := range 4 {
+		n.ldr(neonRaw, stackPointer, scalesAt+64*part+16*i)
+		n.fmul(to+v(i), to+v(i), neonRaw)
+	}
+}
+
+// values16 loads 16 values at base, whose scale, if they are quants, is at scale.
+func (n *neon) values16(t string, base r, to v, scale r) {
+	if t != kvQuant {
+		n.widen(t, base, to, 4)
+		return
+	}
+	n.quants(base, to)
+	n.ldrh(neonRaw, scale, 0)
+	n.fcvtHalf(neonRaw, neonRaw)
+	for i := range v(4) {
+		n.fmulLane(to+i, to+i, neonRaw, 0)
+	}
+}
+
+// widen loads n vectors of F32 or F16 at base into to, to+1 …
 func (n *neon) widen(t string, base r, to v, vectors int) {
-	const raw = 31
+	const raw = neonRaw
 	for i := range vectors {
 		if t == "F32" {
 			n.ldr(to+v(i), base, 16*i)
@@ -55,6 +115,13 @@ func (n *neon) scores(t string, nq int) {
 	for i := range 8 * nq {
 		n.zero(v(i))
 	}
+	if t == kvQuant {
+		n.label("group")
+		n.keepScales(k)
+		n.fetch(fetch, quantScales)
+		n.add(quantScales, k)
+		n.add(quantScales, fetch)
+	}
 	n.label("dims")
 	const query, key = 24, 27 // one vector each; four keys at a time
 	n.movr(q0, to)
@@ -65,10 +132,12 @@ func (n *neon) scores(t string, nq int) {
 		}
 	}
 	for u := range 4 {
-		n.fetch(fetch, 32*bytes)
+		if 32*bytes*u%64 == 0 {
+			n.fetch(fetch, 32*bytes)
+		}
 		n.add(32*bytes, fetch)
 		for part := range 2 {
-			n.widen(t, k, key, 4)
+			n.keys(t, k, key, part)
 			n.add(16*bytes, k)
 			for i := range nq {
 				for s := range 4 {
@@ -78,7 +147,15 @@ func (n *neon) scores(t string, nq int) {
 		}
 	}
 	n.add(16, q0)
-	n.loop("dims", left, 4)
+	if t == kvQuant {
+		n.line("SUB $4, R%d, R%d", left, left)
+		n.line("TST $%d, R%d", quantDims-1, left)
+		n.jump("BNE", "dims")
+		n.line("CMP $0, R%d", left)
+		n.jump("BNE", "group")
+	} else {
+		n.loop("dims", left, 4)
+	}
 	n.movr(p, to)
 	for i := range nq {
 		for s := range 8 {
@@ -130,7 +207,7 @@ func (n *neon) values(t string, nq, dims int) {
 	n.movr(end, from)
 	const weight, value = 24, 27 // one a query; four values at a time
 	n.label("slot")
-	n.fetch(fetch, elementBytes(t)*4*dims)
+	n.fetch(fetch, valueBytes(t, 4*dims))
 	n.addr(rowBytes, fetch, fetch)
 	for i := range nq {
 		if i == 0 {
@@ -141,8 +218,11 @@ func (n *neon) values(t string, nq, dims int) {
 		n.ld1r(weight+v(i), tmp)
 	}
 	n.movr(at, tmp)
+	if first := valueAt(t, 0); first > 0 {
+		n.add(first, tmp)
+	}
 	for part := range dims / 4 {
-		n.widen(t, tmp, value, 4)
+		n.values16(t, tmp, value, at)
 		n.add(4*4*elementBytes(t), tmp)
 		for i := range nq {
 			for j := range 4 {

@@ -316,7 +316,7 @@ func (b *neonBlock) scale(i int, to v) {
 	b.ldrd(tmp, regW, scales+16*i+8*b.half)
 	extend := b.uxtl
 	if b.k.half {
-		b.sxtlBytes(tmp, tmp)
+		b.sxtlBytes(tmp, tmp, 0)
 		extend = b.sxtl
 	} else {
 		b.uxtlBytes(tmp, tmp)

@@ -15,9 +15,9 @@ type linearSwitch struct {
 
 // attentionSwitch is that over the kernels of attention.
 type attentionSwitch struct {
-	tier    string
-	queries int
-	dims    []int
+	tier           string
+	queries, lanes int
+	dims           []int
 }
 
 const (
@@ -50,8 +50,8 @@ func switchesAMD64() []byte {
 		{"linearFloat", "AVX512", floatParams, floatArgs, floats, upTo(maxTile)},
 		{"linearFloat", "AVX2", floatParams, floatArgs, floats, upTo(tilePart)},
 	}, []attentionSwitch{
-		{attention512.tier, attention512.queries, attention512.dims},
-		{attention2.tier, attention2.queries, attention2.dims},
+		{attention512.tier, attention512.queries, 16, attention512.dims},
+		{attention2.tier, attention2.queries, 8, attention2.dims},
 	})
 }
 
@@ -60,7 +60,7 @@ func switchesARM64() []byte {
 		{"linearQuant", "SDOT", partParams, partArgs, quantised(), upTo(tilePart)},
 		{"linearQuant", "I8MM", partParams, partArgs, quantised(), matrixTokens},
 		{"linearFloat", "SDOT", floatParams, floatArgs, floats, upTo(tilePart)},
-	}, []attentionSwitch{{"NEON", neonQueries, neonDims}})
+	}, []attentionSwitch{{"NEON", neonQueries, 4, neonDims}})
 }
 
 // switches writes the Go functions that pick a kernel by type and shape. They
@@ -113,7 +113,7 @@ func switches(constraint string, linear []linearSwitch, attention []attentionSwi
 		line("func values%s(t graph.DType, n, d int, acc *float32, stride uintptr, p *float32, v, ahead **byte, offset, rowBytes, from, to uintptr) {", d.tier)
 		line("switch int(t)<<8 | n<<4 | d {")
 		for _, t := range kvTypes {
-			for _, dims := range d.dims {
+			for _, dims := range valueDims(t, d.lanes, d.dims) {
 				for q := 1; q <= d.queries; q++ {
 					line("case int(graph.%s)<<8 | %d<<4 | %d:", t, q, dims)
 					line("%s(acc, stride, p, v, ahead, offset, rowBytes, from, to)", valuesName(t, q, dims, d.tier))

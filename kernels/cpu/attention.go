@@ -1,12 +1,10 @@
 package cpu
 
 import (
-	"encoding/binary"
 	"math"
 	"unsafe"
 
 	"github.com/holdfast-run/holdfast/graph"
-	"github.com/holdfast-run/holdfast/internal/f16"
 	"github.com/holdfast-run/holdfast/internal/num"
 )
 
@@ -21,68 +19,19 @@ const (
 
 // Chunk is the KV of one KV head over the 256 positions [256i, 256i+256).
 type Chunk struct {
-	// K and V are the bases of the chunk's blocks in ascending order: K is
-	// [Dim][32 slots] and V [32 slots][Dim]. A block that holds no visible slot of
-	// any query is not read and may be nil.
+	// K and V are the bases of the chunk's blocks in ascending order, as StoreK and
+	// StoreV make them. A block that holds no visible slot of any query is not read
+	// and may be nil.
 	K, V [chunkBlocks]unsafe.Pointer
 	// Next is the K of the chunk that the caller computes next, where it knows: it
 	// is brought into the cache meanwhile. Any pointer will do, nil among them.
 	Next [chunkBlocks]unsafe.Pointer
-	// Type is the element type of K and V: F32 or F16.
+	// Type is the element type of K and V: F32, F16 or Q8_0.
 	Type graph.DType
 	// Dim is the dimension of the head.
 	Dim int
 	// Cap, if positive, soft-caps the scores, which are to base 2: Cap · tanh(t / Cap).
 	Cap float32
-}
-
-// KVBytes returns the size of the K, or of the V, of one KV head in one block.
-func KVBytes(t graph.DType, dim int) int { return t.RowBytes(dim * BlockSlots) }
-
-// StoreK writes the K vector v of one head to a slot of a block, which is
-// [dim][32 slots] of type F32 or F16.
-func (k *Kernels) StoreK(block []byte, t graph.DType, dim, slot int, v []float32) {
-	checkSlot(block, t, dim, slot, v)
-	v = v[:dim]
-	if t == graph.F32 {
-		for d, x := range v {
-			binary.LittleEndian.PutUint32(block[4*(d*BlockSlots+slot):], math.Float32bits(x))
-		}
-		return
-	}
-	var buf [2 * 256]byte
-	for len(v) > 0 {
-		n := min(len(v), len(buf)/2)
-		k.toF16(buf[:2*n], v[:n])
-		for i := range n {
-			binary.LittleEndian.PutUint16(block[2*(i*BlockSlots+slot):], binary.LittleEndian.Uint16(buf[2*i:]))
-		}
-		if v = v[n:]; len(v) > 0 {
-			block = block[2*n*BlockSlots:]
-		}
-	}
-}
-
-// StoreV writes the V vector v of one head to a slot of a block, which is
-// [32 slots][dim] of type F32 or F16.
-func (k *Kernels) StoreV(block []byte, t graph.DType, dim, slot int, v []float32) {
-	checkSlot(block, t, dim, slot, v)
-	v = v[:dim]
-	if t == graph.F32 {
-		for d, x := range v {
-			binary.LittleEndian.PutUint32(block[4*(slot*dim+d):], math.Float32bits(x))
-		}
-		return
-	}
-	k.toF16(block[2*slot*dim:][:2*dim], v)
-}
-
-func checkSlot(block []byte, t graph.DType, dim, slot int, v []float32) {
-	if t != graph.F32 && t != graph.F16 || slot < 0 || slot >= BlockSlots {
-		panic("BUG: cpu: a KV slot of bad type or place")
-	}
-	need("KV block", len(block), KVBytes(t, dim))
-	need("KV vector", len(v), dim)
 }
 
 // AttendScratch returns how many floats of scratch AttendChunk needs for n
@@ -100,9 +49,7 @@ const maxQueries = 8
 //
 // scratch has AttendScratch(n, Dim) floats.
 func (k *Kernels) AttendChunk(c *Chunk, q []float32, n int, first, last []int32, scratch, m, l, acc []float32) {
-	if c.Type != graph.F32 && c.Type != graph.F16 {
-		panic("BUG: cpu: KV of bad type")
-	}
+	checkKV(c.Type, c.Dim)
 	need("AttendChunk q", len(q), n*c.Dim)
 	need("AttendChunk first", len(first), n)
 	need("AttendChunk last", len(last), n)
@@ -182,7 +129,7 @@ func genericAttendChunk(c *Chunk, q []float32, n int, first, last []int32, scrat
 		for j := from; j < to; j++ {
 			t := float32(0)
 			for d, x := range q[i*dim:][:dim] {
-				t = num.FMA32(x, kvAt(c.K[j/BlockSlots], c.Type, d*BlockSlots+j%BlockSlots), t)
+				t = num.FMA32(x, keyAt(c.K[j/BlockSlots], c.Type, d, j%BlockSlots), t)
 			}
 			p[j] = t
 		}
@@ -199,7 +146,7 @@ func genericAttendChunk(c *Chunk, q []float32, n int, first, last []int32, scrat
 		l[i] = foldLanes(&lanes)
 		for j := from; j < to; j++ {
 			for d := range out {
-				out[d] = num.FMA32(p[j], kvAt(c.V[j/BlockSlots], c.Type, j%BlockSlots*dim+d), out[d])
+				out[d] = num.FMA32(p[j], valueAt(c.V[j/BlockSlots], c.Type, dim, j%BlockSlots, d), out[d])
 			}
 		}
 	}
@@ -214,14 +161,6 @@ func (c *Chunk) softCap(scores []float32) {
 	for j, t := range scores {
 		scores[j] = float32(limit * num.Tanh(float64(t)/limit))
 	}
-}
-
-// kvAt returns element i of a K or V block.
-func kvAt(p unsafe.Pointer, t graph.DType, i int) float32 {
-	if t == graph.F32 {
-		return *(*float32)(unsafe.Add(p, 4*i))
-	}
-	return f16.ToFloat32(*(*uint16)(unsafe.Add(p, 2*i)))
 }
 
 var negativeInfinity = float32(math.Inf(-1))

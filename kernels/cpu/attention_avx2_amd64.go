@@ -40,6 +40,24 @@ func scoresF16Q2AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte
 //go:noescape
 func scoresF16Q3AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
 
+// scoresQ8_0Q1AVX2 computes the scores of 1 queries of dim values each, a multiple of 16,
+// against Q8_0 keys, and fetches the blocks ahead.
+//
+//go:noescape
+func scoresQ8_0Q1AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+
+// scoresQ8_0Q2AVX2 computes the scores of 2 queries of dim values each, a multiple of 16,
+// against Q8_0 keys, and fetches the blocks ahead.
+//
+//go:noescape
+func scoresQ8_0Q2AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+
+// scoresQ8_0Q3AVX2 computes the scores of 3 queries of dim values each, a multiple of 16,
+// against Q8_0 keys, and fetches the blocks ahead.
+//
+//go:noescape
+func scoresQ8_0Q3AVX2(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+
 // weightsAVX2 turns the scores of the slots [from, to) of one query into weights,
 // and gives their maximum and the sum of the weights.
 //
@@ -134,3 +152,24 @@ func valuesF16Q2D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead
 //
 //go:noescape
 func valuesF16Q3D2AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q1D4AVX2 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 4 vectors of 1 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q1D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q2D4AVX2 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 4 vectors of 2 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q2D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q3D4AVX2 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 4 vectors of 3 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q3D4AVX2(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)

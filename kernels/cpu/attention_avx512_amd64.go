@@ -76,6 +76,42 @@ func scoresF16Q5AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **by
 //go:noescape
 func scoresF16Q6AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
 
+// scoresQ8_0Q1AVX512 computes the scores of 1 queries of dim values each, a multiple of 16,
+// against Q8_0 keys, and fetches the blocks ahead.
+//
+//go:noescape
+func scoresQ8_0Q1AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+
+// scoresQ8_0Q2AVX512 computes the scores of 2 queries of dim values each, a multiple of 16,
+// against Q8_0 keys, and fetches the blocks ahead.
+//
+//go:noescape
+func scoresQ8_0Q2AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+
+// scoresQ8_0Q3AVX512 computes the scores of 3 queries of dim values each, a multiple of 16,
+// against Q8_0 keys, and fetches the blocks ahead.
+//
+//go:noescape
+func scoresQ8_0Q3AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+
+// scoresQ8_0Q4AVX512 computes the scores of 4 queries of dim values each, a multiple of 16,
+// against Q8_0 keys, and fetches the blocks ahead.
+//
+//go:noescape
+func scoresQ8_0Q4AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+
+// scoresQ8_0Q5AVX512 computes the scores of 5 queries of dim values each, a multiple of 16,
+// against Q8_0 keys, and fetches the blocks ahead.
+//
+//go:noescape
+func scoresQ8_0Q5AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+
+// scoresQ8_0Q6AVX512 computes the scores of 6 queries of dim values each, a multiple of 16,
+// against Q8_0 keys, and fetches the blocks ahead.
+//
+//go:noescape
+func scoresQ8_0Q6AVX512(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+
 // weightsAVX512 turns the scores of the slots [from, to) of one query into weights,
 // and gives their maximum and the sum of the weights.
 //
@@ -338,3 +374,87 @@ func valuesF16Q5D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahe
 //
 //go:noescape
 func valuesF16Q6D1AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q1D4AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 4 vectors of 1 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q1D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q2D4AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 4 vectors of 2 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q2D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q3D4AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 4 vectors of 3 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q3D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q4D4AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 4 vectors of 4 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q4D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q5D4AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 4 vectors of 5 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q5D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q6D4AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 4 vectors of 6 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q6D4AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q1D2AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 2 vectors of 1 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q1D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q2D2AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 2 vectors of 2 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q2D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q3D2AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 2 vectors of 3 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q3D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q4D2AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 2 vectors of 4 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q4D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q5D2AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 2 vectors of 5 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q5D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+
+// valuesQ8_0Q6D2AVX512 adds the slots [from, to) of Q8_0 values, at offset in rows of
+// rowBytes, to 2 vectors of 6 queries, and fetches the same of the blocks ahead.
+// stride is between queries, in bytes.
+//
+//go:noescape
+func valuesQ8_0Q6D2AVX512(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)

@@ -1120,6 +1120,969 @@ scoresF16Q3NEON_dims:
 	BNE scoresF16Q3NEON_block
 	RET
 
+// func scoresQ8_0Q1NEON(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+TEXT ·scoresQ8_0Q1NEON(SB), 0, $160-48
+	MOVD p+0(FP), R0
+	MOVD q+8(FP), R1
+	MOVD dim+16(FP), R2
+	MOVD k+24(FP), R3
+	MOVD ahead+32(FP), R4
+	MOVD blocks+40(FP), R5
+	LSL $2, R2, R9
+scoresQ8_0Q1NEON_block:
+	MOVD 0(R3), R6
+	MOVD 0(R4), R7
+	MOVD R1, R8
+	MOVD R2, R10
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+scoresQ8_0Q1NEON_group:
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d8007fd // str q29, [x31, #16]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d800bfe // str q30, [x31, #32]
+	WORD $0x3dc004df // ldr q31, [x6, #16]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d800ffd // str q29, [x31, #48]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d8013fe // str q30, [x31, #64]
+	WORD $0x3dc008df // ldr q31, [x6, #32]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d8017fd // str q29, [x31, #80]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d801bfe // str q30, [x31, #96]
+	WORD $0x3dc00cdf // ldr q31, [x6, #48]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d801ffd // str q29, [x31, #112]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d8023fe // str q30, [x31, #128]
+	PRFM 0(R7), PLDL2KEEP
+	ADD $64, R6
+	ADD $64, R7
+scoresQ8_0Q1NEON_dims:
+	MOVD R8, R11
+	WORD $0x3dc00178 // ldr q24, [x11, #0]
+	PRFM 0(R7), PLDL2KEEP
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
+	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
+	WORD $0x4f9813a2 // fmla v2.4s, v29.4s, v24.s[0]
+	WORD $0x4f9813c3 // fmla v3.4s, v30.4s, v24.s[0]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981364 // fmla v4.4s, v27.4s, v24.s[0]
+	WORD $0x4f981385 // fmla v5.4s, v28.4s, v24.s[0]
+	WORD $0x4f9813a6 // fmla v6.4s, v29.4s, v24.s[0]
+	WORD $0x4f9813c7 // fmla v7.4s, v30.4s, v24.s[0]
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81360 // fmla v0.4s, v27.4s, v24.s[1]
+	WORD $0x4fb81381 // fmla v1.4s, v28.4s, v24.s[1]
+	WORD $0x4fb813a2 // fmla v2.4s, v29.4s, v24.s[1]
+	WORD $0x4fb813c3 // fmla v3.4s, v30.4s, v24.s[1]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81364 // fmla v4.4s, v27.4s, v24.s[1]
+	WORD $0x4fb81385 // fmla v5.4s, v28.4s, v24.s[1]
+	WORD $0x4fb813a6 // fmla v6.4s, v29.4s, v24.s[1]
+	WORD $0x4fb813c7 // fmla v7.4s, v30.4s, v24.s[1]
+	PRFM 0(R7), PLDL2KEEP
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981b60 // fmla v0.4s, v27.4s, v24.s[2]
+	WORD $0x4f981b81 // fmla v1.4s, v28.4s, v24.s[2]
+	WORD $0x4f981ba2 // fmla v2.4s, v29.4s, v24.s[2]
+	WORD $0x4f981bc3 // fmla v3.4s, v30.4s, v24.s[2]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981b64 // fmla v4.4s, v27.4s, v24.s[2]
+	WORD $0x4f981b85 // fmla v5.4s, v28.4s, v24.s[2]
+	WORD $0x4f981ba6 // fmla v6.4s, v29.4s, v24.s[2]
+	WORD $0x4f981bc7 // fmla v7.4s, v30.4s, v24.s[2]
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81b60 // fmla v0.4s, v27.4s, v24.s[3]
+	WORD $0x4fb81b81 // fmla v1.4s, v28.4s, v24.s[3]
+	WORD $0x4fb81ba2 // fmla v2.4s, v29.4s, v24.s[3]
+	WORD $0x4fb81bc3 // fmla v3.4s, v30.4s, v24.s[3]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81b64 // fmla v4.4s, v27.4s, v24.s[3]
+	WORD $0x4fb81b85 // fmla v5.4s, v28.4s, v24.s[3]
+	WORD $0x4fb81ba6 // fmla v6.4s, v29.4s, v24.s[3]
+	WORD $0x4fb81bc7 // fmla v7.4s, v30.4s, v24.s[3]
+	ADD $16, R8
+	SUB $4, R10, R10
+	TST $31, R10
+	BNE scoresQ8_0Q1NEON_dims
+	CMP $0, R10
+	BNE scoresQ8_0Q1NEON_group
+	MOVD R0, R11
+	WORD $0x3d800160 // str q0, [x11, #0]
+	WORD $0x3d800561 // str q1, [x11, #16]
+	WORD $0x3d800962 // str q2, [x11, #32]
+	WORD $0x3d800d63 // str q3, [x11, #48]
+	WORD $0x3d801164 // str q4, [x11, #64]
+	WORD $0x3d801565 // str q5, [x11, #80]
+	WORD $0x3d801966 // str q6, [x11, #96]
+	WORD $0x3d801d67 // str q7, [x11, #112]
+	ADD $1024, R11
+	ADD $128, R0
+	ADD $8, R3
+	ADD $8, R4
+	SUBS $1, R5, R5
+	BNE scoresQ8_0Q1NEON_block
+	RET
+
+// func scoresQ8_0Q2NEON(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+TEXT ·scoresQ8_0Q2NEON(SB), 0, $160-48
+	MOVD p+0(FP), R0
+	MOVD q+8(FP), R1
+	MOVD dim+16(FP), R2
+	MOVD k+24(FP), R3
+	MOVD ahead+32(FP), R4
+	MOVD blocks+40(FP), R5
+	LSL $2, R2, R9
+scoresQ8_0Q2NEON_block:
+	MOVD 0(R3), R6
+	MOVD 0(R4), R7
+	MOVD R1, R8
+	MOVD R2, R10
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	WORD $0x6f00e40e // movi v14.2d, #0
+	WORD $0x6f00e40f // movi v15.2d, #0
+scoresQ8_0Q2NEON_group:
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d8007fd // str q29, [x31, #16]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d800bfe // str q30, [x31, #32]
+	WORD $0x3dc004df // ldr q31, [x6, #16]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d800ffd // str q29, [x31, #48]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d8013fe // str q30, [x31, #64]
+	WORD $0x3dc008df // ldr q31, [x6, #32]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d8017fd // str q29, [x31, #80]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d801bfe // str q30, [x31, #96]
+	WORD $0x3dc00cdf // ldr q31, [x6, #48]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d801ffd // str q29, [x31, #112]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d8023fe // str q30, [x31, #128]
+	PRFM 0(R7), PLDL2KEEP
+	ADD $64, R6
+	ADD $64, R7
+scoresQ8_0Q2NEON_dims:
+	MOVD R8, R11
+	WORD $0x3dc00178 // ldr q24, [x11, #0]
+	ADD R9, R11, R11
+	WORD $0x3dc00179 // ldr q25, [x11, #0]
+	PRFM 0(R7), PLDL2KEEP
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
+	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
+	WORD $0x4f9813a2 // fmla v2.4s, v29.4s, v24.s[0]
+	WORD $0x4f9813c3 // fmla v3.4s, v30.4s, v24.s[0]
+	WORD $0x4f991368 // fmla v8.4s, v27.4s, v25.s[0]
+	WORD $0x4f991389 // fmla v9.4s, v28.4s, v25.s[0]
+	WORD $0x4f9913aa // fmla v10.4s, v29.4s, v25.s[0]
+	WORD $0x4f9913cb // fmla v11.4s, v30.4s, v25.s[0]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981364 // fmla v4.4s, v27.4s, v24.s[0]
+	WORD $0x4f981385 // fmla v5.4s, v28.4s, v24.s[0]
+	WORD $0x4f9813a6 // fmla v6.4s, v29.4s, v24.s[0]
+	WORD $0x4f9813c7 // fmla v7.4s, v30.4s, v24.s[0]
+	WORD $0x4f99136c // fmla v12.4s, v27.4s, v25.s[0]
+	WORD $0x4f99138d // fmla v13.4s, v28.4s, v25.s[0]
+	WORD $0x4f9913ae // fmla v14.4s, v29.4s, v25.s[0]
+	WORD $0x4f9913cf // fmla v15.4s, v30.4s, v25.s[0]
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81360 // fmla v0.4s, v27.4s, v24.s[1]
+	WORD $0x4fb81381 // fmla v1.4s, v28.4s, v24.s[1]
+	WORD $0x4fb813a2 // fmla v2.4s, v29.4s, v24.s[1]
+	WORD $0x4fb813c3 // fmla v3.4s, v30.4s, v24.s[1]
+	WORD $0x4fb91368 // fmla v8.4s, v27.4s, v25.s[1]
+	WORD $0x4fb91389 // fmla v9.4s, v28.4s, v25.s[1]
+	WORD $0x4fb913aa // fmla v10.4s, v29.4s, v25.s[1]
+	WORD $0x4fb913cb // fmla v11.4s, v30.4s, v25.s[1]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81364 // fmla v4.4s, v27.4s, v24.s[1]
+	WORD $0x4fb81385 // fmla v5.4s, v28.4s, v24.s[1]
+	WORD $0x4fb813a6 // fmla v6.4s, v29.4s, v24.s[1]
+	WORD $0x4fb813c7 // fmla v7.4s, v30.4s, v24.s[1]
+	WORD $0x4fb9136c // fmla v12.4s, v27.4s, v25.s[1]
+	WORD $0x4fb9138d // fmla v13.4s, v28.4s, v25.s[1]
+	WORD $0x4fb913ae // fmla v14.4s, v29.4s, v25.s[1]
+	WORD $0x4fb913cf // fmla v15.4s, v30.4s, v25.s[1]
+	PRFM 0(R7), PLDL2KEEP
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981b60 // fmla v0.4s, v27.4s, v24.s[2]
+	WORD $0x4f981b81 // fmla v1.4s, v28.4s, v24.s[2]
+	WORD $0x4f981ba2 // fmla v2.4s, v29.4s, v24.s[2]
+	WORD $0x4f981bc3 // fmla v3.4s, v30.4s, v24.s[2]
+	WORD $0x4f991b68 // fmla v8.4s, v27.4s, v25.s[2]
+	WORD $0x4f991b89 // fmla v9.4s, v28.4s, v25.s[2]
+	WORD $0x4f991baa // fmla v10.4s, v29.4s, v25.s[2]
+	WORD $0x4f991bcb // fmla v11.4s, v30.4s, v25.s[2]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981b64 // fmla v4.4s, v27.4s, v24.s[2]
+	WORD $0x4f981b85 // fmla v5.4s, v28.4s, v24.s[2]
+	WORD $0x4f981ba6 // fmla v6.4s, v29.4s, v24.s[2]
+	WORD $0x4f981bc7 // fmla v7.4s, v30.4s, v24.s[2]
+	WORD $0x4f991b6c // fmla v12.4s, v27.4s, v25.s[2]
+	WORD $0x4f991b8d // fmla v13.4s, v28.4s, v25.s[2]
+	WORD $0x4f991bae // fmla v14.4s, v29.4s, v25.s[2]
+	WORD $0x4f991bcf // fmla v15.4s, v30.4s, v25.s[2]
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81b60 // fmla v0.4s, v27.4s, v24.s[3]
+	WORD $0x4fb81b81 // fmla v1.4s, v28.4s, v24.s[3]
+	WORD $0x4fb81ba2 // fmla v2.4s, v29.4s, v24.s[3]
+	WORD $0x4fb81bc3 // fmla v3.4s, v30.4s, v24.s[3]
+	WORD $0x4fb91b68 // fmla v8.4s, v27.4s, v25.s[3]
+	WORD $0x4fb91b89 // fmla v9.4s, v28.4s, v25.s[3]
+	WORD $0x4fb91baa // fmla v10.4s, v29.4s, v25.s[3]
+	WORD $0x4fb91bcb // fmla v11.4s, v30.4s, v25.s[3]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81b64 // fmla v4.4s, v27.4s, v24.s[3]
+	WORD $0x4fb81b85 // fmla v5.4s, v28.4s, v24.s[3]
+	WORD $0x4fb81ba6 // fmla v6.4s, v29.4s, v24.s[3]
+	WORD $0x4fb81bc7 // fmla v7.4s, v30.4s, v24.s[3]
+	WORD $0x4fb91b6c // fmla v12.4s, v27.4s, v25.s[3]
+	WORD $0x4fb91b8d // fmla v13.4s, v28.4s, v25.s[3]
+	WORD $0x4fb91bae // fmla v14.4s, v29.4s, v25.s[3]
+	WORD $0x4fb91bcf // fmla v15.4s, v30.4s, v25.s[3]
+	ADD $16, R8
+	SUB $4, R10, R10
+	TST $31, R10
+	BNE scoresQ8_0Q2NEON_dims
+	CMP $0, R10
+	BNE scoresQ8_0Q2NEON_group
+	MOVD R0, R11
+	WORD $0x3d800160 // str q0, [x11, #0]
+	WORD $0x3d800561 // str q1, [x11, #16]
+	WORD $0x3d800962 // str q2, [x11, #32]
+	WORD $0x3d800d63 // str q3, [x11, #48]
+	WORD $0x3d801164 // str q4, [x11, #64]
+	WORD $0x3d801565 // str q5, [x11, #80]
+	WORD $0x3d801966 // str q6, [x11, #96]
+	WORD $0x3d801d67 // str q7, [x11, #112]
+	ADD $1024, R11
+	WORD $0x3d800168 // str q8, [x11, #0]
+	WORD $0x3d800569 // str q9, [x11, #16]
+	WORD $0x3d80096a // str q10, [x11, #32]
+	WORD $0x3d800d6b // str q11, [x11, #48]
+	WORD $0x3d80116c // str q12, [x11, #64]
+	WORD $0x3d80156d // str q13, [x11, #80]
+	WORD $0x3d80196e // str q14, [x11, #96]
+	WORD $0x3d801d6f // str q15, [x11, #112]
+	ADD $1024, R11
+	ADD $128, R0
+	ADD $8, R3
+	ADD $8, R4
+	SUBS $1, R5, R5
+	BNE scoresQ8_0Q2NEON_block
+	RET
+
+// func scoresQ8_0Q3NEON(p *float32, q *float32, dim uintptr, k **byte, ahead **byte, blocks uintptr)
+TEXT ·scoresQ8_0Q3NEON(SB), 0, $160-48
+	MOVD p+0(FP), R0
+	MOVD q+8(FP), R1
+	MOVD dim+16(FP), R2
+	MOVD k+24(FP), R3
+	MOVD ahead+32(FP), R4
+	MOVD blocks+40(FP), R5
+	LSL $2, R2, R9
+scoresQ8_0Q3NEON_block:
+	MOVD 0(R3), R6
+	MOVD 0(R4), R7
+	MOVD R1, R8
+	MOVD R2, R10
+	WORD $0x6f00e400 // movi v0.2d, #0
+	WORD $0x6f00e401 // movi v1.2d, #0
+	WORD $0x6f00e402 // movi v2.2d, #0
+	WORD $0x6f00e403 // movi v3.2d, #0
+	WORD $0x6f00e404 // movi v4.2d, #0
+	WORD $0x6f00e405 // movi v5.2d, #0
+	WORD $0x6f00e406 // movi v6.2d, #0
+	WORD $0x6f00e407 // movi v7.2d, #0
+	WORD $0x6f00e408 // movi v8.2d, #0
+	WORD $0x6f00e409 // movi v9.2d, #0
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x6f00e40b // movi v11.2d, #0
+	WORD $0x6f00e40c // movi v12.2d, #0
+	WORD $0x6f00e40d // movi v13.2d, #0
+	WORD $0x6f00e40e // movi v14.2d, #0
+	WORD $0x6f00e40f // movi v15.2d, #0
+	WORD $0x6f00e410 // movi v16.2d, #0
+	WORD $0x6f00e411 // movi v17.2d, #0
+	WORD $0x6f00e412 // movi v18.2d, #0
+	WORD $0x6f00e413 // movi v19.2d, #0
+	WORD $0x6f00e414 // movi v20.2d, #0
+	WORD $0x6f00e415 // movi v21.2d, #0
+	WORD $0x6f00e416 // movi v22.2d, #0
+	WORD $0x6f00e417 // movi v23.2d, #0
+scoresQ8_0Q3NEON_group:
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d8007fd // str q29, [x31, #16]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d800bfe // str q30, [x31, #32]
+	WORD $0x3dc004df // ldr q31, [x6, #16]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d800ffd // str q29, [x31, #48]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d8013fe // str q30, [x31, #64]
+	WORD $0x3dc008df // ldr q31, [x6, #32]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d8017fd // str q29, [x31, #80]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d801bfe // str q30, [x31, #96]
+	WORD $0x3dc00cdf // ldr q31, [x6, #48]
+	WORD $0x0e217bfd // fcvtl v29.4s, v31.h
+	WORD $0x3d801ffd // str q29, [x31, #112]
+	WORD $0x4e217bfe // fcvtl2 v30.4s, v31.h
+	WORD $0x3d8023fe // str q30, [x31, #128]
+	PRFM 0(R7), PLDL2KEEP
+	ADD $64, R6
+	ADD $64, R7
+scoresQ8_0Q3NEON_dims:
+	MOVD R8, R11
+	WORD $0x3dc00178 // ldr q24, [x11, #0]
+	ADD R9, R11, R11
+	WORD $0x3dc00179 // ldr q25, [x11, #0]
+	ADD R9, R11, R11
+	WORD $0x3dc0017a // ldr q26, [x11, #0]
+	PRFM 0(R7), PLDL2KEEP
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981360 // fmla v0.4s, v27.4s, v24.s[0]
+	WORD $0x4f981381 // fmla v1.4s, v28.4s, v24.s[0]
+	WORD $0x4f9813a2 // fmla v2.4s, v29.4s, v24.s[0]
+	WORD $0x4f9813c3 // fmla v3.4s, v30.4s, v24.s[0]
+	WORD $0x4f991368 // fmla v8.4s, v27.4s, v25.s[0]
+	WORD $0x4f991389 // fmla v9.4s, v28.4s, v25.s[0]
+	WORD $0x4f9913aa // fmla v10.4s, v29.4s, v25.s[0]
+	WORD $0x4f9913cb // fmla v11.4s, v30.4s, v25.s[0]
+	WORD $0x4f9a1370 // fmla v16.4s, v27.4s, v26.s[0]
+	WORD $0x4f9a1391 // fmla v17.4s, v28.4s, v26.s[0]
+	WORD $0x4f9a13b2 // fmla v18.4s, v29.4s, v26.s[0]
+	WORD $0x4f9a13d3 // fmla v19.4s, v30.4s, v26.s[0]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981364 // fmla v4.4s, v27.4s, v24.s[0]
+	WORD $0x4f981385 // fmla v5.4s, v28.4s, v24.s[0]
+	WORD $0x4f9813a6 // fmla v6.4s, v29.4s, v24.s[0]
+	WORD $0x4f9813c7 // fmla v7.4s, v30.4s, v24.s[0]
+	WORD $0x4f99136c // fmla v12.4s, v27.4s, v25.s[0]
+	WORD $0x4f99138d // fmla v13.4s, v28.4s, v25.s[0]
+	WORD $0x4f9913ae // fmla v14.4s, v29.4s, v25.s[0]
+	WORD $0x4f9913cf // fmla v15.4s, v30.4s, v25.s[0]
+	WORD $0x4f9a1374 // fmla v20.4s, v27.4s, v26.s[0]
+	WORD $0x4f9a1395 // fmla v21.4s, v28.4s, v26.s[0]
+	WORD $0x4f9a13b6 // fmla v22.4s, v29.4s, v26.s[0]
+	WORD $0x4f9a13d7 // fmla v23.4s, v30.4s, v26.s[0]
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81360 // fmla v0.4s, v27.4s, v24.s[1]
+	WORD $0x4fb81381 // fmla v1.4s, v28.4s, v24.s[1]
+	WORD $0x4fb813a2 // fmla v2.4s, v29.4s, v24.s[1]
+	WORD $0x4fb813c3 // fmla v3.4s, v30.4s, v24.s[1]
+	WORD $0x4fb91368 // fmla v8.4s, v27.4s, v25.s[1]
+	WORD $0x4fb91389 // fmla v9.4s, v28.4s, v25.s[1]
+	WORD $0x4fb913aa // fmla v10.4s, v29.4s, v25.s[1]
+	WORD $0x4fb913cb // fmla v11.4s, v30.4s, v25.s[1]
+	WORD $0x4fba1370 // fmla v16.4s, v27.4s, v26.s[1]
+	WORD $0x4fba1391 // fmla v17.4s, v28.4s, v26.s[1]
+	WORD $0x4fba13b2 // fmla v18.4s, v29.4s, v26.s[1]
+	WORD $0x4fba13d3 // fmla v19.4s, v30.4s, v26.s[1]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81364 // fmla v4.4s, v27.4s, v24.s[1]
+	WORD $0x4fb81385 // fmla v5.4s, v28.4s, v24.s[1]
+	WORD $0x4fb813a6 // fmla v6.4s, v29.4s, v24.s[1]
+	WORD $0x4fb813c7 // fmla v7.4s, v30.4s, v24.s[1]
+	WORD $0x4fb9136c // fmla v12.4s, v27.4s, v25.s[1]
+	WORD $0x4fb9138d // fmla v13.4s, v28.4s, v25.s[1]
+	WORD $0x4fb913ae // fmla v14.4s, v29.4s, v25.s[1]
+	WORD $0x4fb913cf // fmla v15.4s, v30.4s, v25.s[1]
+	WORD $0x4fba1374 // fmla v20.4s, v27.4s, v26.s[1]
+	WORD $0x4fba1395 // fmla v21.4s, v28.4s, v26.s[1]
+	WORD $0x4fba13b6 // fmla v22.4s, v29.4s, v26.s[1]
+	WORD $0x4fba13d7 // fmla v23.4s, v30.4s, v26.s[1]
+	PRFM 0(R7), PLDL2KEEP
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981b60 // fmla v0.4s, v27.4s, v24.s[2]
+	WORD $0x4f981b81 // fmla v1.4s, v28.4s, v24.s[2]
+	WORD $0x4f981ba2 // fmla v2.4s, v29.4s, v24.s[2]
+	WORD $0x4f981bc3 // fmla v3.4s, v30.4s, v24.s[2]
+	WORD $0x4f991b68 // fmla v8.4s, v27.4s, v25.s[2]
+	WORD $0x4f991b89 // fmla v9.4s, v28.4s, v25.s[2]
+	WORD $0x4f991baa // fmla v10.4s, v29.4s, v25.s[2]
+	WORD $0x4f991bcb // fmla v11.4s, v30.4s, v25.s[2]
+	WORD $0x4f9a1b70 // fmla v16.4s, v27.4s, v26.s[2]
+	WORD $0x4f9a1b91 // fmla v17.4s, v28.4s, v26.s[2]
+	WORD $0x4f9a1bb2 // fmla v18.4s, v29.4s, v26.s[2]
+	WORD $0x4f9a1bd3 // fmla v19.4s, v30.4s, v26.s[2]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4f981b64 // fmla v4.4s, v27.4s, v24.s[2]
+	WORD $0x4f981b85 // fmla v5.4s, v28.4s, v24.s[2]
+	WORD $0x4f981ba6 // fmla v6.4s, v29.4s, v24.s[2]
+	WORD $0x4f981bc7 // fmla v7.4s, v30.4s, v24.s[2]
+	WORD $0x4f991b6c // fmla v12.4s, v27.4s, v25.s[2]
+	WORD $0x4f991b8d // fmla v13.4s, v28.4s, v25.s[2]
+	WORD $0x4f991bae // fmla v14.4s, v29.4s, v25.s[2]
+	WORD $0x4f991bcf // fmla v15.4s, v30.4s, v25.s[2]
+	WORD $0x4f9a1b74 // fmla v20.4s, v27.4s, v26.s[2]
+	WORD $0x4f9a1b95 // fmla v21.4s, v28.4s, v26.s[2]
+	WORD $0x4f9a1bb6 // fmla v22.4s, v29.4s, v26.s[2]
+	WORD $0x4f9a1bd7 // fmla v23.4s, v30.4s, v26.s[2]
+	ADD $32, R7
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc007ff // ldr q31, [x31, #16]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc00bff // ldr q31, [x31, #32]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc00fff // ldr q31, [x31, #48]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc013ff // ldr q31, [x31, #64]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81b60 // fmla v0.4s, v27.4s, v24.s[3]
+	WORD $0x4fb81b81 // fmla v1.4s, v28.4s, v24.s[3]
+	WORD $0x4fb81ba2 // fmla v2.4s, v29.4s, v24.s[3]
+	WORD $0x4fb81bc3 // fmla v3.4s, v30.4s, v24.s[3]
+	WORD $0x4fb91b68 // fmla v8.4s, v27.4s, v25.s[3]
+	WORD $0x4fb91b89 // fmla v9.4s, v28.4s, v25.s[3]
+	WORD $0x4fb91baa // fmla v10.4s, v29.4s, v25.s[3]
+	WORD $0x4fb91bcb // fmla v11.4s, v30.4s, v25.s[3]
+	WORD $0x4fba1b70 // fmla v16.4s, v27.4s, v26.s[3]
+	WORD $0x4fba1b91 // fmla v17.4s, v28.4s, v26.s[3]
+	WORD $0x4fba1bb2 // fmla v18.4s, v29.4s, v26.s[3]
+	WORD $0x4fba1bd3 // fmla v19.4s, v30.4s, v26.s[3]
+	WORD $0x3dc000df // ldr q31, [x6, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x3dc017ff // ldr q31, [x31, #80]
+	WORD $0x6e3fdf7b // fmul v27.4s, v27.4s, v31.4s
+	WORD $0x3dc01bff // ldr q31, [x31, #96]
+	WORD $0x6e3fdf9c // fmul v28.4s, v28.4s, v31.4s
+	WORD $0x3dc01fff // ldr q31, [x31, #112]
+	WORD $0x6e3fdfbd // fmul v29.4s, v29.4s, v31.4s
+	WORD $0x3dc023ff // ldr q31, [x31, #128]
+	WORD $0x6e3fdfde // fmul v30.4s, v30.4s, v31.4s
+	ADD $16, R6
+	WORD $0x4fb81b64 // fmla v4.4s, v27.4s, v24.s[3]
+	WORD $0x4fb81b85 // fmla v5.4s, v28.4s, v24.s[3]
+	WORD $0x4fb81ba6 // fmla v6.4s, v29.4s, v24.s[3]
+	WORD $0x4fb81bc7 // fmla v7.4s, v30.4s, v24.s[3]
+	WORD $0x4fb91b6c // fmla v12.4s, v27.4s, v25.s[3]
+	WORD $0x4fb91b8d // fmla v13.4s, v28.4s, v25.s[3]
+	WORD $0x4fb91bae // fmla v14.4s, v29.4s, v25.s[3]
+	WORD $0x4fb91bcf // fmla v15.4s, v30.4s, v25.s[3]
+	WORD $0x4fba1b74 // fmla v20.4s, v27.4s, v26.s[3]
+	WORD $0x4fba1b95 // fmla v21.4s, v28.4s, v26.s[3]
+	WORD $0x4fba1bb6 // fmla v22.4s, v29.4s, v26.s[3]
+	WORD $0x4fba1bd7 // fmla v23.4s, v30.4s, v26.s[3]
+	ADD $16, R8
+	SUB $4, R10, R10
+	TST $31, R10
+	BNE scoresQ8_0Q3NEON_dims
+	CMP $0, R10
+	BNE scoresQ8_0Q3NEON_group
+	MOVD R0, R11
+	WORD $0x3d800160 // str q0, [x11, #0]
+	WORD $0x3d800561 // str q1, [x11, #16]
+	WORD $0x3d800962 // str q2, [x11, #32]
+	WORD $0x3d800d63 // str q3, [x11, #48]
+	WORD $0x3d801164 // str q4, [x11, #64]
+	WORD $0x3d801565 // str q5, [x11, #80]
+	WORD $0x3d801966 // str q6, [x11, #96]
+	WORD $0x3d801d67 // str q7, [x11, #112]
+	ADD $1024, R11
+	WORD $0x3d800168 // str q8, [x11, #0]
+	WORD $0x3d800569 // str q9, [x11, #16]
+	WORD $0x3d80096a // str q10, [x11, #32]
+	WORD $0x3d800d6b // str q11, [x11, #48]
+	WORD $0x3d80116c // str q12, [x11, #64]
+	WORD $0x3d80156d // str q13, [x11, #80]
+	WORD $0x3d80196e // str q14, [x11, #96]
+	WORD $0x3d801d6f // str q15, [x11, #112]
+	ADD $1024, R11
+	WORD $0x3d800170 // str q16, [x11, #0]
+	WORD $0x3d800571 // str q17, [x11, #16]
+	WORD $0x3d800972 // str q18, [x11, #32]
+	WORD $0x3d800d73 // str q19, [x11, #48]
+	WORD $0x3d801174 // str q20, [x11, #64]
+	WORD $0x3d801575 // str q21, [x11, #80]
+	WORD $0x3d801976 // str q22, [x11, #96]
+	WORD $0x3d801d77 // str q23, [x11, #112]
+	ADD $1024, R11
+	ADD $128, R0
+	ADD $8, R3
+	ADD $8, R4
+	SUBS $1, R5, R5
+	BNE scoresQ8_0Q3NEON_block
+	RET
+
 // func weightsNEON(p *float32, from uintptr, to uintptr, max *float32, sum *float32)
 TEXT ·weightsNEON(SB), 0, $160-40
 	MOVD p+0(FP), R0
@@ -2422,4 +3385,394 @@ valuesF16Q3D4NEON_slot:
 	WORD $0x3d8005a9 // str q9, [x13, #16]
 	WORD $0x3d8009aa // str q10, [x13, #32]
 	WORD $0x3d800dab // str q11, [x13, #48]
+	RET
+
+// func valuesQ8_0Q1D8NEON(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+TEXT ·valuesQ8_0Q1D8NEON(SB), 0, $160-72
+	MOVD acc+0(FP), R0
+	MOVD stride+8(FP), R1
+	MOVD p+16(FP), R2
+	MOVD v+24(FP), R3
+	MOVD ahead+32(FP), R4
+	MOVD offset+40(FP), R5
+	MOVD rowBytes+48(FP), R6
+	MOVD from+56(FP), R7
+	MOVD to+64(FP), R8
+	MOVD R0, R13
+	WORD $0x3dc001a0 // ldr q0, [x13, #0]
+	WORD $0x3dc005a1 // ldr q1, [x13, #16]
+	WORD $0x3dc009a2 // ldr q2, [x13, #32]
+	WORD $0x3dc00da3 // ldr q3, [x13, #48]
+	WORD $0x3dc011a4 // ldr q4, [x13, #64]
+	WORD $0x3dc015a5 // ldr q5, [x13, #80]
+	WORD $0x3dc019a6 // ldr q6, [x13, #96]
+	WORD $0x3dc01da7 // ldr q7, [x13, #112]
+	ADD R7<<2, R2, R2
+valuesQ8_0Q1D8NEON_block:
+	LSR $5, R7, R13
+	MOVD (R3)(R13<<3), R9
+	MOVD (R4)(R13<<3), R10
+	ADD $1, R13
+	LSL $5, R13, R12
+	CMP R8, R12
+	CSEL LO, R12, R8, R12
+	SUB R7, R12, R11
+	AND $31, R7, R13
+	MADD R13, R5, R6, R13
+	ADD R13, R9, R9
+	ADD R13, R10, R10
+	MOVD R12, R7
+valuesQ8_0Q1D8NEON_slot:
+	PRFM 0(R10), PLDL2KEEP
+	ADD R6, R10, R10
+	WORD $0x4d40c858 // ld1r {v24.4s}, [x2]
+	MOVD R9, R13
+	ADD $2, R13
+	WORD $0x3dc001bf // ldr q31, [x13, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x7d40013f // ldr h31, [x9, #0]
+	WORD $0x1ee243ff // fcvt s31, h31
+	WORD $0x4f9f937b // fmul v27.4s, v27.4s, v31.s[0]
+	WORD $0x4f9f939c // fmul v28.4s, v28.4s, v31.s[0]
+	WORD $0x4f9f93bd // fmul v29.4s, v29.4s, v31.s[0]
+	WORD $0x4f9f93de // fmul v30.4s, v30.4s, v31.s[0]
+	ADD $16, R13
+	WORD $0x4e38cf60 // fmla v0.4s, v27.4s, v24.4s
+	WORD $0x4e38cf81 // fmla v1.4s, v28.4s, v24.4s
+	WORD $0x4e38cfa2 // fmla v2.4s, v29.4s, v24.4s
+	WORD $0x4e38cfc3 // fmla v3.4s, v30.4s, v24.4s
+	WORD $0x3dc001bf // ldr q31, [x13, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x7d40013f // ldr h31, [x9, #0]
+	WORD $0x1ee243ff // fcvt s31, h31
+	WORD $0x4f9f937b // fmul v27.4s, v27.4s, v31.s[0]
+	WORD $0x4f9f939c // fmul v28.4s, v28.4s, v31.s[0]
+	WORD $0x4f9f93bd // fmul v29.4s, v29.4s, v31.s[0]
+	WORD $0x4f9f93de // fmul v30.4s, v30.4s, v31.s[0]
+	ADD $16, R13
+	WORD $0x4e38cf64 // fmla v4.4s, v27.4s, v24.4s
+	WORD $0x4e38cf85 // fmla v5.4s, v28.4s, v24.4s
+	WORD $0x4e38cfa6 // fmla v6.4s, v29.4s, v24.4s
+	WORD $0x4e38cfc7 // fmla v7.4s, v30.4s, v24.4s
+	ADD $4, R2
+	ADD R6, R9, R9
+	SUBS $1, R11, R11
+	BNE valuesQ8_0Q1D8NEON_slot
+	CMP R8, R7
+	BNE valuesQ8_0Q1D8NEON_block
+	MOVD R0, R13
+	WORD $0x3d8001a0 // str q0, [x13, #0]
+	WORD $0x3d8005a1 // str q1, [x13, #16]
+	WORD $0x3d8009a2 // str q2, [x13, #32]
+	WORD $0x3d800da3 // str q3, [x13, #48]
+	WORD $0x3d8011a4 // str q4, [x13, #64]
+	WORD $0x3d8015a5 // str q5, [x13, #80]
+	WORD $0x3d8019a6 // str q6, [x13, #96]
+	WORD $0x3d801da7 // str q7, [x13, #112]
+	RET
+
+// func valuesQ8_0Q2D8NEON(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+TEXT ·valuesQ8_0Q2D8NEON(SB), 0, $160-72
+	MOVD acc+0(FP), R0
+	MOVD stride+8(FP), R1
+	MOVD p+16(FP), R2
+	MOVD v+24(FP), R3
+	MOVD ahead+32(FP), R4
+	MOVD offset+40(FP), R5
+	MOVD rowBytes+48(FP), R6
+	MOVD from+56(FP), R7
+	MOVD to+64(FP), R8
+	MOVD R0, R13
+	WORD $0x3dc001a0 // ldr q0, [x13, #0]
+	WORD $0x3dc005a1 // ldr q1, [x13, #16]
+	WORD $0x3dc009a2 // ldr q2, [x13, #32]
+	WORD $0x3dc00da3 // ldr q3, [x13, #48]
+	WORD $0x3dc011a4 // ldr q4, [x13, #64]
+	WORD $0x3dc015a5 // ldr q5, [x13, #80]
+	WORD $0x3dc019a6 // ldr q6, [x13, #96]
+	WORD $0x3dc01da7 // ldr q7, [x13, #112]
+	ADD R1, R13, R13
+	WORD $0x3dc001a8 // ldr q8, [x13, #0]
+	WORD $0x3dc005a9 // ldr q9, [x13, #16]
+	WORD $0x3dc009aa // ldr q10, [x13, #32]
+	WORD $0x3dc00dab // ldr q11, [x13, #48]
+	WORD $0x3dc011ac // ldr q12, [x13, #64]
+	WORD $0x3dc015ad // ldr q13, [x13, #80]
+	WORD $0x3dc019ae // ldr q14, [x13, #96]
+	WORD $0x3dc01daf // ldr q15, [x13, #112]
+	ADD R7<<2, R2, R2
+valuesQ8_0Q2D8NEON_block:
+	LSR $5, R7, R13
+	MOVD (R3)(R13<<3), R9
+	MOVD (R4)(R13<<3), R10
+	ADD $1, R13
+	LSL $5, R13, R12
+	CMP R8, R12
+	CSEL LO, R12, R8, R12
+	SUB R7, R12, R11
+	AND $31, R7, R13
+	MADD R13, R5, R6, R13
+	ADD R13, R9, R9
+	ADD R13, R10, R10
+	MOVD R12, R7
+valuesQ8_0Q2D8NEON_slot:
+	PRFM 0(R10), PLDL2KEEP
+	ADD R6, R10, R10
+	WORD $0x4d40c858 // ld1r {v24.4s}, [x2]
+	ADD $1024, R2, R13
+	WORD $0x4d40c9b9 // ld1r {v25.4s}, [x13]
+	MOVD R9, R13
+	ADD $2, R13
+	WORD $0x3dc001bf // ldr q31, [x13, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x7d40013f // ldr h31, [x9, #0]
+	WORD $0x1ee243ff // fcvt s31, h31
+	WORD $0x4f9f937b // fmul v27.4s, v27.4s, v31.s[0]
+	WORD $0x4f9f939c // fmul v28.4s, v28.4s, v31.s[0]
+	WORD $0x4f9f93bd // fmul v29.4s, v29.4s, v31.s[0]
+	WORD $0x4f9f93de // fmul v30.4s, v30.4s, v31.s[0]
+	ADD $16, R13
+	WORD $0x4e38cf60 // fmla v0.4s, v27.4s, v24.4s
+	WORD $0x4e38cf81 // fmla v1.4s, v28.4s, v24.4s
+	WORD $0x4e38cfa2 // fmla v2.4s, v29.4s, v24.4s
+	WORD $0x4e38cfc3 // fmla v3.4s, v30.4s, v24.4s
+	WORD $0x4e39cf68 // fmla v8.4s, v27.4s, v25.4s
+	WORD $0x4e39cf89 // fmla v9.4s, v28.4s, v25.4s
+	WORD $0x4e39cfaa // fmla v10.4s, v29.4s, v25.4s
+	WORD $0x4e39cfcb // fmla v11.4s, v30.4s, v25.4s
+	WORD $0x3dc001bf // ldr q31, [x13, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x7d40013f // ldr h31, [x9, #0]
+	WORD $0x1ee243ff // fcvt s31, h31
+	WORD $0x4f9f937b // fmul v27.4s, v27.4s, v31.s[0]
+	WORD $0x4f9f939c // fmul v28.4s, v28.4s, v31.s[0]
+	WORD $0x4f9f93bd // fmul v29.4s, v29.4s, v31.s[0]
+	WORD $0x4f9f93de // fmul v30.4s, v30.4s, v31.s[0]
+	ADD $16, R13
+	WORD $0x4e38cf64 // fmla v4.4s, v27.4s, v24.4s
+	WORD $0x4e38cf85 // fmla v5.4s, v28.4s, v24.4s
+	WORD $0x4e38cfa6 // fmla v6.4s, v29.4s, v24.4s
+	WORD $0x4e38cfc7 // fmla v7.4s, v30.4s, v24.4s
+	WORD $0x4e39cf6c // fmla v12.4s, v27.4s, v25.4s
+	WORD $0x4e39cf8d // fmla v13.4s, v28.4s, v25.4s
+	WORD $0x4e39cfae // fmla v14.4s, v29.4s, v25.4s
+	WORD $0x4e39cfcf // fmla v15.4s, v30.4s, v25.4s
+	ADD $4, R2
+	ADD R6, R9, R9
+	SUBS $1, R11, R11
+	BNE valuesQ8_0Q2D8NEON_slot
+	CMP R8, R7
+	BNE valuesQ8_0Q2D8NEON_block
+	MOVD R0, R13
+	WORD $0x3d8001a0 // str q0, [x13, #0]
+	WORD $0x3d8005a1 // str q1, [x13, #16]
+	WORD $0x3d8009a2 // str q2, [x13, #32]
+	WORD $0x3d800da3 // str q3, [x13, #48]
+	WORD $0x3d8011a4 // str q4, [x13, #64]
+	WORD $0x3d8015a5 // str q5, [x13, #80]
+	WORD $0x3d8019a6 // str q6, [x13, #96]
+	WORD $0x3d801da7 // str q7, [x13, #112]
+	ADD R1, R13, R13
+	WORD $0x3d8001a8 // str q8, [x13, #0]
+	WORD $0x3d8005a9 // str q9, [x13, #16]
+	WORD $0x3d8009aa // str q10, [x13, #32]
+	WORD $0x3d800dab // str q11, [x13, #48]
+	WORD $0x3d8011ac // str q12, [x13, #64]
+	WORD $0x3d8015ad // str q13, [x13, #80]
+	WORD $0x3d8019ae // str q14, [x13, #96]
+	WORD $0x3d801daf // str q15, [x13, #112]
+	RET
+
+// func valuesQ8_0Q3D8NEON(acc *float32, stride uintptr, p *float32, v **byte, ahead **byte, offset uintptr, rowBytes uintptr, from uintptr, to uintptr)
+TEXT ·valuesQ8_0Q3D8NEON(SB), 0, $160-72
+	MOVD acc+0(FP), R0
+	MOVD stride+8(FP), R1
+	MOVD p+16(FP), R2
+	MOVD v+24(FP), R3
+	MOVD ahead+32(FP), R4
+	MOVD offset+40(FP), R5
+	MOVD rowBytes+48(FP), R6
+	MOVD from+56(FP), R7
+	MOVD to+64(FP), R8
+	MOVD R0, R13
+	WORD $0x3dc001a0 // ldr q0, [x13, #0]
+	WORD $0x3dc005a1 // ldr q1, [x13, #16]
+	WORD $0x3dc009a2 // ldr q2, [x13, #32]
+	WORD $0x3dc00da3 // ldr q3, [x13, #48]
+	WORD $0x3dc011a4 // ldr q4, [x13, #64]
+	WORD $0x3dc015a5 // ldr q5, [x13, #80]
+	WORD $0x3dc019a6 // ldr q6, [x13, #96]
+	WORD $0x3dc01da7 // ldr q7, [x13, #112]
+	ADD R1, R13, R13
+	WORD $0x3dc001a8 // ldr q8, [x13, #0]
+	WORD $0x3dc005a9 // ldr q9, [x13, #16]
+	WORD $0x3dc009aa // ldr q10, [x13, #32]
+	WORD $0x3dc00dab // ldr q11, [x13, #48]
+	WORD $0x3dc011ac // ldr q12, [x13, #64]
+	WORD $0x3dc015ad // ldr q13, [x13, #80]
+	WORD $0x3dc019ae // ldr q14, [x13, #96]
+	WORD $0x3dc01daf // ldr q15, [x13, #112]
+	ADD R1, R13, R13
+	WORD $0x3dc001b0 // ldr q16, [x13, #0]
+	WORD $0x3dc005b1 // ldr q17, [x13, #16]
+	WORD $0x3dc009b2 // ldr q18, [x13, #32]
+	WORD $0x3dc00db3 // ldr q19, [x13, #48]
+	WORD $0x3dc011b4 // ldr q20, [x13, #64]
+	WORD $0x3dc015b5 // ldr q21, [x13, #80]
+	WORD $0x3dc019b6 // ldr q22, [x13, #96]
+	WORD $0x3dc01db7 // ldr q23, [x13, #112]
+	ADD R7<<2, R2, R2
+valuesQ8_0Q3D8NEON_block:
+	LSR $5, R7, R13
+	MOVD (R3)(R13<<3), R9
+	MOVD (R4)(R13<<3), R10
+	ADD $1, R13
+	LSL $5, R13, R12
+	CMP R8, R12
+	CSEL LO, R12, R8, R12
+	SUB R7, R12, R11
+	AND $31, R7, R13
+	MADD R13, R5, R6, R13
+	ADD R13, R9, R9
+	ADD R13, R10, R10
+	MOVD R12, R7
+valuesQ8_0Q3D8NEON_slot:
+	PRFM 0(R10), PLDL2KEEP
+	ADD R6, R10, R10
+	WORD $0x4d40c858 // ld1r {v24.4s}, [x2]
+	ADD $1024, R2, R13
+	WORD $0x4d40c9b9 // ld1r {v25.4s}, [x13]
+	ADD $2048, R2, R13
+	WORD $0x4d40c9ba // ld1r {v26.4s}, [x13]
+	MOVD R9, R13
+	ADD $2, R13
+	WORD $0x3dc001bf // ldr q31, [x13, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x7d40013f // ldr h31, [x9, #0]
+	WORD $0x1ee243ff // fcvt s31, h31
+	WORD $0x4f9f937b // fmul v27.4s, v27.4s, v31.s[0]
+	WORD $0x4f9f939c // fmul v28.4s, v28.4s, v31.s[0]
+	WORD $0x4f9f93bd // fmul v29.4s, v29.4s, v31.s[0]
+	WORD $0x4f9f93de // fmul v30.4s, v30.4s, v31.s[0]
+	ADD $16, R13
+	WORD $0x4e38cf60 // fmla v0.4s, v27.4s, v24.4s
+	WORD $0x4e38cf81 // fmla v1.4s, v28.4s, v24.4s
+	WORD $0x4e38cfa2 // fmla v2.4s, v29.4s, v24.4s
+	WORD $0x4e38cfc3 // fmla v3.4s, v30.4s, v24.4s
+	WORD $0x4e39cf68 // fmla v8.4s, v27.4s, v25.4s
+	WORD $0x4e39cf89 // fmla v9.4s, v28.4s, v25.4s
+	WORD $0x4e39cfaa // fmla v10.4s, v29.4s, v25.4s
+	WORD $0x4e39cfcb // fmla v11.4s, v30.4s, v25.4s
+	WORD $0x4e3acf70 // fmla v16.4s, v27.4s, v26.4s
+	WORD $0x4e3acf91 // fmla v17.4s, v28.4s, v26.4s
+	WORD $0x4e3acfb2 // fmla v18.4s, v29.4s, v26.4s
+	WORD $0x4e3acfd3 // fmla v19.4s, v30.4s, v26.4s
+	WORD $0x3dc001bf // ldr q31, [x13, #0]
+	WORD $0x0f08a7fb // sxtl v27.8h, v31.8b
+	WORD $0x4f08a7fd // sxtl2 v29.8h, v31.16b
+	WORD $0x4f10a77c // sxtl2 v28.4s, v27.h
+	WORD $0x0f10a77b // sxtl v27.4s, v27.h
+	WORD $0x4f10a7be // sxtl2 v30.4s, v29.h
+	WORD $0x0f10a7bd // sxtl v29.4s, v29.h
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e21db9c // scvtf v28.4s, v28.4s
+	WORD $0x4e21dbbd // scvtf v29.4s, v29.4s
+	WORD $0x4e21dbde // scvtf v30.4s, v30.4s
+	WORD $0x7d40013f // ldr h31, [x9, #0]
+	WORD $0x1ee243ff // fcvt s31, h31
+	WORD $0x4f9f937b // fmul v27.4s, v27.4s, v31.s[0]
+	WORD $0x4f9f939c // fmul v28.4s, v28.4s, v31.s[0]
+	WORD $0x4f9f93bd // fmul v29.4s, v29.4s, v31.s[0]
+	WORD $0x4f9f93de // fmul v30.4s, v30.4s, v31.s[0]
+	ADD $16, R13
+	WORD $0x4e38cf64 // fmla v4.4s, v27.4s, v24.4s
+	WORD $0x4e38cf85 // fmla v5.4s, v28.4s, v24.4s
+	WORD $0x4e38cfa6 // fmla v6.4s, v29.4s, v24.4s
+	WORD $0x4e38cfc7 // fmla v7.4s, v30.4s, v24.4s
+	WORD $0x4e39cf6c // fmla v12.4s, v27.4s, v25.4s
+	WORD $0x4e39cf8d // fmla v13.4s, v28.4s, v25.4s
+	WORD $0x4e39cfae // fmla v14.4s, v29.4s, v25.4s
+	WORD $0x4e39cfcf // fmla v15.4s, v30.4s, v25.4s
+	WORD $0x4e3acf74 // fmla v20.4s, v27.4s, v26.4s
+	WORD $0x4e3acf95 // fmla v21.4s, v28.4s, v26.4s
+	WORD $0x4e3acfb6 // fmla v22.4s, v29.4s, v26.4s
+	WORD $0x4e3acfd7 // fmla v23.4s, v30.4s, v26.4s
+	ADD $4, R2
+	ADD R6, R9, R9
+	SUBS $1, R11, R11
+	BNE valuesQ8_0Q3D8NEON_slot
+	CMP R8, R7
+	BNE valuesQ8_0Q3D8NEON_block
+	MOVD R0, R13
+	WORD $0x3d8001a0 // str q0, [x13, #0]
+	WORD $0x3d8005a1 // str q1, [x13, #16]
+	WORD $0x3d8009a2 // str q2, [x13, #32]
+	WORD $0x3d800da3 // str q3, [x13, #48]
+	WORD $0x3d8011a4 // str q4, [x13, #64]
+	WORD $0x3d8015a5 // str q5, [x13, #80]
+	WORD $0x3d8019a6 // str q6, [x13, #96]
+	WORD $0x3d801da7 // str q7, [x13, #112]
+	ADD R1, R13, R13
+	WORD $0x3d8001a8 // str q8, [x13, #0]
+	WORD $0x3d8005a9 // str q9, [x13, #16]
+	WORD $0x3d8009aa // str q10, [x13, #32]
+	WORD $0x3d800dab // str q11, [x13, #48]
+	WORD $0x3d8011ac // str q12, [x13, #64]
+	WORD $0x3d8015ad // str q13, [x13, #80]
+	WORD $0x3d8019ae // str q14, [x13, #96]
+	WORD $0x3d801daf // str q15, [x13, #112]
+	ADD R1, R13, R13
+	WORD $0x3d8001b0 // str q16, [x13, #0]
+	WORD $0x3d8005b1 // str q17, [x13, #16]
+	WORD $0x3d8009b2 // str q18, [x13, #32]
+	WORD $0x3d800db3 // str q19, [x13, #48]
+	WORD $0x3d8011b4 // str q20, [x13, #64]
+	WORD $0x3d8015b5 // str q21, [x13, #80]
+	WORD $0x3d8019b6 // str q22, [x13, #96]
+	WORD $0x3d801db7 // str q23, [x13, #112]
 	RET

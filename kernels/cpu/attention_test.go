@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"encoding/binary"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -53,8 +54,8 @@ func attend(t *testing.T, k *Kernels, c *Chunk, q []float32, n int, first, last 
 // TestAttendChunk compares all tiers in bits, and generic with float64.
 func TestAttendChunk(t *testing.T) {
 	generic, _ := For(Generic)
-	for _, typ := range []graph.DType{graph.F32, graph.F16} {
-		for _, dim := range []int{2, 10, 16, 48, 64, 80, 96, 128, 256} {
+	for _, typ := range kvTypes {
+		for _, dim := range kvDims(typ, 2, 10, 16, 32, 48, 64, 80, 96, 128, 256) {
 			for n := 1; n <= 14; n++ {
 				rng := newRand(uint64(dim*100 + n))
 				from := rng.IntN(ChunkSlots)
@@ -115,7 +116,7 @@ func checkAttention(t *testing.T, c *Chunk, q []float32, from, to int, m, l floa
 	for j := from; j < to; j++ {
 		s := 0.0
 		for d, x := range q {
-			s += float64(x) * float64(kvAt(c.K[j/BlockSlots], c.Type, d*BlockSlots+j%BlockSlots))
+			s += float64(x) * float64(keyAt(c.K[j/BlockSlots], c.Type, d, j%BlockSlots))
 		}
 		if c.Cap > 0 {
 			s = float64(c.Cap) * math.Tanh(s/float64(c.Cap))
@@ -126,7 +127,7 @@ func checkAttention(t *testing.T, c *Chunk, q []float32, from, to int, m, l floa
 		p := math.Exp2(s - float64(m))
 		sum += p
 		for d := range out {
-			out[d] += p * float64(kvAt(c.V[j/BlockSlots], c.Type, j%BlockSlots*c.Dim+d))
+			out[d] += p * float64(valueAt(c.V[j/BlockSlots], c.Type, c.Dim, j%BlockSlots, d))
 		}
 	}
 	if math.Abs(sum-float64(l)) > 2e-5*sum {
@@ -142,9 +143,15 @@ func checkAttention(t *testing.T, c *Chunk, q []float32, from, to int, m, l floa
 // TestAttendBatch checks that a query's bits do not depend on the queries that it
 // is computed with.
 func TestAttendBatch(t *testing.T) {
+	for _, typ := range []graph.DType{graph.F16, graph.Q8_0} {
+		attendBatch(t, typ)
+	}
+}
+
+func attendBatch(t *testing.T, typ graph.DType) {
 	const n, dim = 64, 64
 	rng := newRand(8)
-	c := chunkOf(rng, graph.F16, dim, 0, ChunkSlots)
+	c := chunkOf(rng, typ, dim, 0, ChunkSlots)
 	q := normals(rng, make([]float32, n*dim), 0.3)
 	first, last := make([]int32, n), make([]int32, n)
 	for i := range last {
@@ -195,6 +202,58 @@ func TestAttendSpecial(t *testing.T) {
 					if gl[i] == gl[i] {
 						t.Fatalf("seed %d: query %d: l = %v, want NaN", seed, i, gl[i])
 					}
+					continue
+				}
+				equal(t, "m", gm[i:i+1], m[i:i+1])
+				equal(t, "l", gl[i:i+1], l[i:i+1])
+				equal(t, "acc", gacc[i*dim:][:dim], acc[i*dim:][:dim])
+			}
+		})
+	}
+}
+
+// TestAttendQuants: all quants, -128 too, with scales of all kinds, subnormal and
+// not finite ones among them, are equal in all tiers.
+func TestAttendQuants(t *testing.T) {
+	const n, dim = 7, 96
+	generic, _ := For(Generic)
+	for seed := range uint64(8) {
+		rng := newRand(seed)
+		c := &Chunk{Type: graph.Q8_0, Dim: dim}
+		scale := func() uint16 {
+			switch rng.IntN(8) {
+			case 0:
+				return uint16(rng.IntN(0x400)) // subnormal
+			case 1:
+				return 0x8000 | uint16(0x2000+rng.IntN(0x800)) // negative, as nothing makes them
+			case 2:
+				if seed%4 == 3 && rng.IntN(40) == 0 {
+					return 0x7c00 | uint16(rng.IntN(2))
+				}
+			}
+			return uint16(0x1c00 + rng.IntN(0xc00))
+		}
+		for b := range c.K {
+			keys, values := aligned(KVBytes(c.Type, dim)), aligned(KVBytes(c.Type, dim))
+			for i := range keys {
+				keys[i], values[i] = byte(rng.Uint32()), byte(rng.Uint32())
+			}
+			for i := range dim { // dim / 32 · 32 slots
+				binary.LittleEndian.PutUint16(keys[i/32*(64+32*32)+i%32*2:], scale())
+				binary.LittleEndian.PutUint16(values[i*34:], scale())
+			}
+			c.K[b], c.V[b] = unsafePointer(keys), unsafePointer(values)
+		}
+		q := normals(rng, make([]float32, n*dim), 0.3)
+		first, last := make([]int32, n), make([]int32, n)
+		for i := range n {
+			first[i], last[i] = int32(rng.IntN(100)), int32(101+rng.IntN(156))
+		}
+		m, l, acc := attend(t, generic, c, q, n, first, last)
+		forTiers(t, func(t *testing.T, k *Kernels) {
+			gm, gl, gacc := attend(t, k, c, q, n, first, last)
+			for i := range n {
+				if l[i] != l[i] && gl[i] != gl[i] { // m is not defined among NaNs
 					continue
 				}
 				equal(t, "m", gm[i:i+1], m[i:i+1])
@@ -260,11 +319,11 @@ func TestMergeChunk(t *testing.T) {
 			for j := range last[i] {
 				s := 0.0
 				for d, x := range q {
-					s += float64(x) * float64(kvAt(c.K[j/32], c.Type, d*BlockSlots+int(j)%BlockSlots))
+					s += float64(x) * float64(keyAt(c.K[j/32], c.Type, d, int(j)%BlockSlots))
 				}
 				sum += math.Exp2(s)
 				for d := range exact {
-					exact[d] += math.Exp2(s) * float64(kvAt(c.V[j/32], c.Type, int(j)%BlockSlots*dim+d))
+					exact[d] += math.Exp2(s) * float64(valueAt(c.V[j/32], c.Type, dim, int(j)%BlockSlots, d))
 				}
 			}
 		}

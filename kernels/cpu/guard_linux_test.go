@@ -104,8 +104,8 @@ func guardVectors(k *Kernels, place func([]byte) []byte, floats func([]float32) 
 }
 
 func guardAttention(k *Kernels, place func([]byte) []byte, floats func([]float32) []float32) {
-	for _, typ := range []graph.DType{graph.F32, graph.F16} {
-		for _, dim := range []int{2, 16, 48, 64, 80, 128} {
+	for _, typ := range kvTypes {
+		for _, dim := range kvDims(typ, 2, 16, 32, 48, 64, 80, 96, 128) {
 			c := chunkOf(newRand(1), typ, dim, 0, ChunkSlots)
 			for b := range c.K {
 				for _, p := range []*unsafe.Pointer{&c.K[b], &c.V[b]} {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -15,6 +16,14 @@ var (
 	quantTypes = []graph.DType{graph.Q4_0, graph.Q4_1, graph.Q4_K, graph.Q5_0, graph.Q5_1, graph.Q5_K, graph.Q6_K, graph.Q8_0}
 	floatTypes = []graph.DType{graph.F32, graph.F16, graph.BF16}
 )
+
+// kvTypes are the types of KV; quants are of 32 dimensions.
+var kvTypes = []graph.DType{graph.F32, graph.F16, graph.Q8_0}
+
+// kvDims returns those of dims that KV of type t can have.
+func kvDims(t graph.DType, dims ...int) []int {
+	return slices.DeleteFunc(dims, func(d int) bool { return d%t.BlockElems() != 0 })
+}
 
 // forTiers runs f as a subtest for each tier of this machine.
 func forTiers(t *testing.T, f func(t *testing.T, k *Kernels)) {

@@ -73,19 +73,21 @@ func TestAllocations(t *testing.T) {
 			},
 			"attention": func() {
 				// Locals of the caller, which must stay on its stack.
-				c := Chunk{Type: graph.F16, Dim: dim}
-				for b := range c.K {
-					c.K[b] = unsafePointer(kv[2*b*KVBytes(graph.F16, dim):])
-					c.V[b] = unsafePointer(kv[(2*b+1)*KVBytes(graph.F16, dim):])
-				}
-				k.StoreK(kv, graph.F16, dim, 3, x)
-				k.StoreV(kv, graph.F16, dim, 3, x)
 				var first, last [m]int32
 				var ms, ls [m]float32
 				for i := range last {
 					last[i] = 200
 				}
-				k.AttendChunk(&c, x, m, first[:], last[:], scratch, ms[:], ls[:], y)
+				for _, typ := range kvTypes[1:] {
+					c := Chunk{Type: typ, Dim: dim}
+					for b := range c.K {
+						c.K[b] = unsafePointer(kv[2*b*KVBytes(typ, dim):])
+						c.V[b] = unsafePointer(kv[(2*b+1)*KVBytes(typ, dim):])
+					}
+					k.StoreK(kv, typ, dim, 3, x)
+					k.StoreV(kv, typ, dim, 3, x)
+					k.AttendChunk(&c, x, m, first[:], last[:], scratch, ms[:], ls[:], y)
+				}
 				var M, L [2]float32
 				var A [2 * dim]float32
 				k.MergeChunks(M[:], L[:], A[:], ms[:], ls[:], y, 2, dim)
@@ -188,8 +190,9 @@ func TestContracts(t *testing.T) {
 			k.AttendChunk(&Chunk{Type: graph.F16, Dim: 16}, x, 1, []int32{0}, []int32{257}, make([]float32, 256), x, x, x)
 		},
 		"type": func() {
-			k.AttendChunk(&Chunk{Type: graph.Q8_0, Dim: 16}, x, 1, []int32{0}, []int32{1}, make([]float32, 256), x, x, x)
+			k.AttendChunk(&Chunk{Type: graph.Q8_0, Dim: 48}, x, 1, []int32{0}, []int32{1}, make([]float32, 256), x, x, x)
 		},
+		"quants":       func() { k.StoreK(make([]byte, 64*34), graph.Q8_0, 48, 0, x) },
 		"weights type": func() { k.Linear(x, 16, tile, 1, &Matrix{Type: graph.I32, Rows: 16, K: 32, Data: w.Data}, 0, 1) },
 	} {
 		func() {

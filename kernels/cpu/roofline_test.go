@@ -190,7 +190,7 @@ func rooflineAttention(k *Kernels) *roofline {
 	for _, c := range []struct {
 		typ graph.DType
 		dim int
-	}{{graph.F16, 64}, {graph.F16, 128}, {graph.F32, 64}} {
+	}{{graph.F16, 64}, {graph.F16, 128}, {graph.Q8_0, 64}, {graph.F32, 64}} {
 		for _, n := range []int{1, 2, 3, 4, 6, 8, 12, 24} {
 			rng := newRand(1)
 			chunk := chunkOf(rng, c.typ, c.dim, 0, ChunkSlots)

@@ -473,6 +473,18 @@ func scoresAVX512(t graph.DType, n int, p, q *float32, dim uintptr, k, ahead **b
 		scoresF16Q5AVX512(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 6:
 		scoresF16Q6AVX512(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 1:
+		scoresQ8_0Q1AVX512(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 2:
+		scoresQ8_0Q2AVX512(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 3:
+		scoresQ8_0Q3AVX512(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 4:
+		scoresQ8_0Q4AVX512(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 5:
+		scoresQ8_0Q5AVX512(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 6:
+		scoresQ8_0Q6AVX512(p, q, dim, k, ahead, blocks)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}
@@ -554,6 +566,30 @@ func valuesAVX512(t graph.DType, n, d int, acc *float32, stride uintptr, p *floa
 		valuesF16Q5D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 6<<4 | 1:
 		valuesF16Q6D1AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 1<<4 | 4:
+		valuesQ8_0Q1D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 2<<4 | 4:
+		valuesQ8_0Q2D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 3<<4 | 4:
+		valuesQ8_0Q3D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 4<<4 | 4:
+		valuesQ8_0Q4D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 5<<4 | 4:
+		valuesQ8_0Q5D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 6<<4 | 4:
+		valuesQ8_0Q6D4AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 1<<4 | 2:
+		valuesQ8_0Q1D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 2<<4 | 2:
+		valuesQ8_0Q2D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 3<<4 | 2:
+		valuesQ8_0Q3D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 4<<4 | 2:
+		valuesQ8_0Q4D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 5<<4 | 2:
+		valuesQ8_0Q5D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 6<<4 | 2:
+		valuesQ8_0Q6D2AVX512(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}
@@ -574,6 +610,12 @@ func scoresAVX2(t graph.DType, n int, p, q *float32, dim uintptr, k, ahead **byt
 		scoresF16Q2AVX2(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 3:
 		scoresF16Q3AVX2(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 1:
+		scoresQ8_0Q1AVX2(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 2:
+		scoresQ8_0Q2AVX2(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 3:
+		scoresQ8_0Q3AVX2(p, q, dim, k, ahead, blocks)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}
@@ -607,6 +649,12 @@ func valuesAVX2(t graph.DType, n, d int, acc *float32, stride uintptr, p *float3
 		valuesF16Q2D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 2:
 		valuesF16Q3D2AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 1<<4 | 4:
+		valuesQ8_0Q1D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 2<<4 | 4:
+		valuesQ8_0Q2D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 3<<4 | 4:
+		valuesQ8_0Q3D4AVX2(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}

@@ -165,6 +165,12 @@ func scoresNEON(t graph.DType, n int, p, q *float32, dim uintptr, k, ahead **byt
 		scoresF16Q2NEON(p, q, dim, k, ahead, blocks)
 	case int(graph.F16)<<4 | 3:
 		scoresF16Q3NEON(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 1:
+		scoresQ8_0Q1NEON(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 2:
+		scoresQ8_0Q2NEON(p, q, dim, k, ahead, blocks)
+	case int(graph.Q8_0)<<4 | 3:
+		scoresQ8_0Q3NEON(p, q, dim, k, ahead, blocks)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}
@@ -198,6 +204,12 @@ func valuesNEON(t graph.DType, n, d int, acc *float32, stride uintptr, p *float3
 		valuesF16Q2D4NEON(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	case int(graph.F16)<<8 | 3<<4 | 4:
 		valuesF16Q3D4NEON(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 1<<4 | 8:
+		valuesQ8_0Q1D8NEON(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 2<<4 | 8:
+		valuesQ8_0Q2D8NEON(acc, stride, p, v, ahead, offset, rowBytes, from, to)
+	case int(graph.Q8_0)<<8 | 3<<4 | 8:
+		valuesQ8_0Q3D8NEON(acc, stride, p, v, ahead, offset, rowBytes, from, to)
 	default:
 		panic("BUG: cpu: no attention kernel for " + t.String())
 	}

@@ -152,6 +152,7 @@ func BenchmarkVectors(b *testing.B) {
 		{"RoPE", func(k *Kernels) { k.RoPE(dst, n/64, 64, x[:32], y[:32], false) }},
 		{"ArgMax", func(k *Kernels) { k.ArgMax(x) }},
 		{"StoreK", func(k *Kernels) { k.StoreK(keys, graph.F16, n, 5, x) }},
+		{"StoreKQ8_0", func(k *Kernels) { k.StoreK(keys, graph.Q8_0, n, 5, x) }},
 		{"FloatTile", func(k *Kernels) { k.FloatTile(tile, x, n/8, n/8, 8) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
@@ -171,7 +172,7 @@ func BenchmarkVectors(b *testing.B) {
 // BenchmarkAttend computes one chunk of 256 slots from the first-level cache or
 // near it. Four operations are counted for a query, slot and dimension.
 func BenchmarkAttend(b *testing.B) {
-	for _, typ := range []graph.DType{graph.F16, graph.F32} {
+	for _, typ := range []graph.DType{graph.F16, graph.Q8_0, graph.F32} {
 		for _, dim := range []int{64, 128} {
 			for _, n := range []int{1, 3, 4, 8, 24} {
 				b.Run(label(typ, "/dim", dim, "/n", n), func(b *testing.B) {

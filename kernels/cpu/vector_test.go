@@ -4,7 +4,6 @@ import (
 	"math"
 	"testing"
 
-	"github.com/holdfast-run/holdfast/graph"
 	"github.com/holdfast-run/holdfast/internal/f16"
 )
 
@@ -236,40 +235,6 @@ func TestArgMax(t *testing.T) {
 		}{{nil, 0}, {[]float32{nan, nan}, 0}, {[]float32{nan, -inf, nan}, 1}, {[]float32{1, 3, 3, 2}, 1}, {[]float32{nan, 1, inf, nan, inf}, 2}} {
 			if got := k.ArgMax(c.x); got != c.want {
 				t.Errorf("ArgMax(%v) = %d, want %d", c.x, got, c.want)
-			}
-		}
-	})
-}
-
-func TestStore(t *testing.T) {
-	rng := newRand(5)
-	forTiers(t, func(t *testing.T, k *Kernels) {
-		for _, dim := range []int{2, 10, 16, 64, 80, 96, 128, 256, 300} {
-			for _, typ := range []graph.DType{graph.F32, graph.F16} {
-				keys, values := aligned(KVBytes(typ, dim)+8), aligned(KVBytes(typ, dim)+8)
-				var all [BlockSlots][]float32
-				for slot := range BlockSlots {
-					all[slot] = hard(rng, make([]float32, dim), false)
-					k.StoreK(keys[:KVBytes(typ, dim)], typ, dim, slot, all[slot])
-					k.StoreV(values[:KVBytes(typ, dim)], typ, dim, slot, all[slot])
-				}
-				for slot, v := range all {
-					for d, x := range v {
-						if typ == graph.F16 {
-							x = f16.ToFloat32(f16.FromFloat32(x))
-						}
-						gotK := kvAt(unsafePointer(keys), typ, d*BlockSlots+slot)
-						gotV := kvAt(unsafePointer(values), typ, slot*dim+d)
-						if !same(gotK, x) || !same(gotV, x) {
-							t.Fatalf("%v dim %d: slot %d, dimension %d holds %v and %v, want %v", typ, dim, slot, d, gotK, gotV, x)
-						}
-					}
-				}
-				for i := range 8 {
-					if keys[KVBytes(typ, dim)+i] != 0 || values[KVBytes(typ, dim)+i] != 0 {
-						t.Fatal("wrote behind a block")
-					}
-				}
 			}
 		}
 	})
