@@ -11,6 +11,7 @@ package device
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/holdfast-run/holdfast/graph"
 	"github.com/holdfast-run/holdfast/sampler"
@@ -68,7 +69,8 @@ type Options struct {
 	// Window is how many positions a token sees in layers with a window; 0 if
 	// there are none.
 	Window int
-	// KV is the type of stored keys and values: F16 or F32.
+	// KV is the type of stored keys and values: F16, F32 or Q8_0, of which a backend
+	// may take some.
 	KV graph.DType
 	// Progress, if set, is told how many bytes of weights are ready.
 	Progress func(done, total int64)
@@ -76,6 +78,17 @@ type Options struct {
 
 // MaxBlocks is the length of one row of the block table.
 func (o Options) MaxBlocks() int { return (o.ContextLength + BlockTokens - 1) / BlockTokens }
+
+// CheckKV reports head dimensions that KV of type t cannot hold: quantised, they
+// share scales in blocks that a head has a whole number of.
+func CheckKV(g *graph.Graph, t graph.DType) error {
+	for i, l := range g.KV {
+		if n := t.BlockElems(); l.HeadDim%n != 0 {
+			return fmt.Errorf("device: a KV cache of %s needs heads of a multiple of %d dimensions, those of KV layer %d have %d: use F16", t, n, i, l.HeadDim)
+		}
+	}
+	return nil
+}
 
 // PlanItem is one use of memory.
 type PlanItem struct {

@@ -15,12 +15,13 @@ import (
 // heap once the scratch has grown.
 func TestStepAllocatesNothing(t *testing.T) {
 	for name, prompt := range map[string]int{"q4_1": 300, "gemma2": 70, "phi3": 70} { // all operators
-		t.Run(name, func(t *testing.T) { stepAllocatesNothing(t, golden.TinyCase(t, name), prompt) })
+		t.Run(name, func(t *testing.T) { stepAllocatesNothing(t, golden.TinyCase(t, name), graph.F16, prompt) })
 	}
+	t.Run("quantised KV", func(t *testing.T) { stepAllocatesNothing(t, golden.TinyCase(t, "gqa4-d64"), graph.Q8_0, 300) })
 }
 
-func stepAllocatesNothing(t *testing.T, c golden.Case, prompt int) {
-	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, Blocks: [device.PoolKinds]int{32, 32}, ContextLength: 512})
+func stepAllocatesNothing(t *testing.T, c golden.Case, kv graph.DType, prompt int) {
+	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: kv, Blocks: [device.PoolKinds]int{32, 32}, ContextLength: 512})
 	for name, in := range map[string]*device.StepInput{
 		"prefill": r.Input(2, false, devicetest.Part{Row: 0, Tokens: sequence(c.Vocab, prompt, 1)}),
 		"decode":  r.Input(2, false, devicetest.Part{Row: 1, Tokens: []int32{3}}, devicetest.Part{Row: 0, Tokens: []int32{5}}),

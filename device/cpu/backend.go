@@ -1,4 +1,4 @@
-// Package cpu runs graphs on the CPU in the numerics class cpu-1. A graph is
+// Package cpu runs graphs on the CPU in the numerics classes cpu-1. A graph is
 // compiled to a list of phases over scratch buffers; a step runs them in order,
 // each spread over a fixed team of threads (team.go). Weights are repacked at
 // load into the layout that package kernels/cpu streams, KV lives in blocks
@@ -17,8 +17,8 @@ import (
 	"github.com/holdfast-run/holdfast/weights"
 )
 
-// Class is the numerics class of this backend; docs/NUMERICS.md defines it.
-const Class = "cpu-1"
+// classes are the numerics classes by type of KV; docs/NUMERICS.md defines them.
+var classes = map[graph.DType]string{graph.F16: "cpu-1", graph.F32: "cpu-1-kv-f32", graph.Q8_0: "cpu-1-kv-q8_0"}
 
 // Backend is the CPU.
 type Backend struct{}
@@ -30,6 +30,9 @@ func (Backend) Name() string { return "cpu" }
 
 // Plan implements device.Backend.
 func (Backend) Plan(g *graph.Graph, w *weights.File, o device.Options) (device.Plan, error) {
+	if err := checkKV(g, o.KV); err != nil {
+		return nil, err
+	}
 	packed, err := packedBytes(g, w)
 	if err != nil {
 		return nil, err
@@ -44,15 +47,23 @@ func (Backend) Plan(g *graph.Graph, w *weights.File, o device.Options) (device.P
 	}
 	return device.Plan{
 		{Name: "weights", Bytes: int64(packed)},
-		{Name: "KV cache", Bytes: kv},
+		{Name: "KV cache (" + o.KV.String() + ")", Bytes: kv},
 		{Name: "scratch", Bytes: int64(l.bytes())},
 	}, nil
 }
 
+// checkKV reports a type of KV that there are no kernels for, or not for this graph.
+func checkKV(g *graph.Graph, t graph.DType) error {
+	if classes[t] == "" {
+		return fmt.Errorf("cpu: a KV cache of %s is not there; use F16, F32 or Q8_0", t)
+	}
+	return device.CheckKV(g, t)
+}
+
 // Compile implements device.Backend.
 func (Backend) Compile(ctx context.Context, g *graph.Graph, w *weights.File, o device.Options) (_ device.Program, err error) {
-	if o.KV != graph.F16 && o.KV != graph.F32 {
-		return nil, fmt.Errorf("cpu: KV of type %s is not carried; use F16 or F32", o.KV)
+	if err := checkKV(g, o.KV); err != nil {
+		return nil, err
 	}
 	k, err := kernels.Select()
 	if err != nil {

@@ -76,11 +76,11 @@ func sequence(vocab, n int, seed uint64) []int32 {
 }
 
 // TestScheduleInvariance: the bits of every row of logits are the same for any
-// chunking, thread count, tier and company, and for KV in F16 and F32 alike.
+// chunking, thread count, tier and company, for KV of each type.
 func TestScheduleInvariance(t *testing.T) {
 	for _, name := range []string{"q4_1", "q6_k", "f16", "gqa4-d64", "gqa8-d128", "bias-untied", "mha-odd", "window", "gemma2", "gemma3", "phi3", "qwen2", "qwen3", "granite"} {
-		for _, kv := range []graph.DType{graph.F16, graph.F32} {
-			if kv == graph.F32 && name != "q4_1" && name != "gqa8-d128" {
+		for _, kv := range []graph.DType{graph.F16, graph.F32, graph.Q8_0} {
+			if kv == graph.F32 && name != "q4_1" && name != "gqa8-d128" || kv == graph.Q8_0 && name != "gqa4-d64" && name != "gqa8-d128" {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%v", name, kv), func(t *testing.T) {
@@ -165,8 +165,13 @@ func together(r *devicetest.Runner, a, b []int32) (rowsA, rowsB [][]float32) {
 
 // TestPool: a block saved, loaded elsewhere or copied gives the same bits.
 func TestPool(t *testing.T) {
-	c := golden.TinyCase(t, "q4_1")
-	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, Blocks: [device.PoolKinds]int{8}, ContextLength: 96})
+	t.Run("F16", func(t *testing.T) { movesBlocks(t, "q4_1", graph.F16) })
+	t.Run("Q8_0", func(t *testing.T) { movesBlocks(t, "gqa4-d64", graph.Q8_0) })
+}
+
+func movesBlocks(t *testing.T, model string, kv graph.DType) {
+	c := golden.TinyCase(t, model)
+	r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: kv, Blocks: [device.PoolKinds]int{8}, ContextLength: 96})
 	pool := r.Program.Pool(device.Full)
 	tokens := sequence(c.Vocab, 40, 3)
 	r.Feed(0, 1, tokens[:39], 39) // blocks 7 and 6

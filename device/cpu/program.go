@@ -82,7 +82,7 @@ func (p *program) bind() {
 }
 
 // Class implements device.Program.
-func (p *program) Class() string { return Class }
+func (p *program) Class() string { return classes[p.opts.KV] }
 
 // Pool implements device.Program.
 func (p *program) Pool(kind device.PoolKind) device.Pool { return p.pools[kind] }

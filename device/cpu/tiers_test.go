@@ -19,16 +19,28 @@ import (
 // logitsHash is of the logits of 40 tokens of tiny models, one behind the other:
 // quantised weights with and without minima and super-blocks, float weights,
 // grouped heads. It is the same on every tier and architecture, and changes only
-// with the numerics class's name.
-const logitsHash = "48f07e7e1ce7f44fe4e8eccf3108c205"
+// with the numerics class's name. quantHash is that of other models, whose heads are
+// of 32 and more dimensions, with KV of Q8_0.
+const (
+	logitsHash = "48f07e7e1ce7f44fe4e8eccf3108c205"
+	quantHash  = "a55e0031a7cc2d482f76ecb599164aa8"
+)
 
 func TestLogitsHash(t *testing.T) {
+	checkHash(t, graph.F16, logitsHash, "q4_1", "q6_k", "f16", "gqa4-d64")
+}
+
+func TestLogitsHashQuantKV(t *testing.T) {
+	checkHash(t, graph.Q8_0, quantHash, "gqa4-d64", "gqa8-d128", "rope-llama3")
+}
+
+func checkHash(t *testing.T, kv graph.DType, want string, models ...string) {
 	for _, tier := range kernels.Tiers() {
 		t.Setenv(kernels.TierVariable, tier.String())
 		h := sha256.New()
-		for _, name := range []string{"q4_1", "q6_k", "f16", "gqa4-d64"} {
+		for _, name := range models {
 			c := golden.TinyCase(t, name)
-			r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: graph.F16, ContextLength: 64})
+			r := devicetest.Open(t, cpu.Backend{}, c.Path, device.Options{KV: kv, ContextLength: 64})
 			for _, row := range r.Feed(0, 1, sequence(c.Vocab, 40, 9), 13) {
 				for _, x := range row {
 					var b [4]byte
@@ -37,8 +49,8 @@ func TestLogitsHash(t *testing.T) {
 				}
 			}
 		}
-		if got := hex.EncodeToString(h.Sum(nil)[:16]); got != logitsHash {
-			t.Errorf("%s, tier %v: the logits' hash is %s, want %s", runtime.GOARCH, tier, got, logitsHash)
+		if got := hex.EncodeToString(h.Sum(nil)[:16]); got != want {
+			t.Errorf("%s, tier %v: the logits' hash is %s, want %s", runtime.GOARCH, tier, got, want)
 		}
 	}
 }

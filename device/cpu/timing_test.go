@@ -19,25 +19,31 @@ import (
 // context: one token, and 512 of them, behind KV that is random numbers.
 // ms/step is the median, best-ms/step the fastest.
 func BenchmarkContext(b *testing.B) {
-	for _, threads := range []int{1, 2} {
-		b.Run(fmt.Sprintf("threads%d", threads), func(b *testing.B) { benchContext(b, threads) })
+	for _, kv := range []graph.DType{graph.F16, graph.Q8_0} {
+		for _, threads := range []int{1, 2} {
+			b.Run(fmt.Sprintf("%v/threads%d", kv, threads), func(b *testing.B) { benchContext(b, kv, threads) })
+		}
 	}
 }
 
-func benchContext(b *testing.B, threads int) {
+func benchContext(b *testing.B, kv graph.DType, threads int) {
 	const path, context, most = "../../models/SmolLM2-135M-Instruct.Q4_1.gguf", 8192, 512
 	if _, err := os.Stat(path); err != nil {
 		b.Skip("needs the default model: make model")
 	}
 	r := devicetest.Open(b, cpu.Backend{}, path, device.Options{
-		Threads: threads, KV: graph.F16, ContextLength: context, MaxTokens: most, Blocks: [device.PoolKinds]int{context / device.BlockTokens},
+		Threads: threads, KV: kv, ContextLength: context, MaxTokens: most, Blocks: [device.PoolKinds]int{context / device.BlockTokens},
 	})
 	pool, rng := r.Program.Pool(device.Full), rand.New(rand.NewPCG(1, 2))
 	block := make([]byte, pool.BlockBytes())
 	table := device.TableDiff{Row: 0}
+	size := 1.0 // of the numbers; those of Q8_0, whose bytes are scales and quants alike, are small
+	if kv == graph.Q8_0 {
+		size = 1.0 / 64
+	}
 	for i := range pool.Blocks() {
 		for j := 0; j < len(block); j += 2 {
-			v := f16.FromFloat32(float32(rng.NormFloat64()))
+			v := f16.FromFloat32(float32(size * rng.NormFloat64()))
 			block[j], block[j+1] = byte(v), byte(v>>8)
 		}
 		if _, err := pool.Load(block, int32(i)); err != nil {

@@ -324,9 +324,11 @@ func TestRefuses(t *testing.T) {
 	g, f := load(t, "bf16")
 	var unsupported *cuda.UnsupportedError
 	o := small(4, 16, 32, 4)
-	o.KV = graph.F32
-	if _, err := (&cuda.Backend{}).Plan(g, f, o); !errors.As(err, &unsupported) || !strings.Contains(err.Error(), "--device cpu") {
-		t.Errorf("a cache of F32: %v", err)
+	for _, kv := range []graph.DType{graph.F32, graph.Q8_0} {
+		o.KV = kv
+		if _, err := (&cuda.Backend{}).Plan(g, f, o); !errors.As(err, &unsupported) || !strings.Contains(err.Error(), kv.String()) || !strings.Contains(err.Error(), "--device cpu") {
+			t.Errorf("a cache of %v: %v", kv, err)
+		}
 	}
 	type build func(b *graph.Builder) graph.Value
 	const table, vocab, dim = "token_embd.weight", 35, 256

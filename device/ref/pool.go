@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/f16"
 )
 
 // pool keeps the KV of one kind in float64. A block is
@@ -16,6 +17,7 @@ type pool struct {
 	offset []int // of each of the graph's layers in a block, in elements
 	elems  int   // of one block
 	blocks int
+	quants bool // KV is of Q8_0
 	data   []float64
 }
 
@@ -30,7 +32,7 @@ func blockElems(g *graph.Graph, kind device.PoolKind) int {
 }
 
 func newPool(g *graph.Graph, o device.Options, kind device.PoolKind) *pool {
-	p := &pool{kv: g.KV, elems: blockElems(g, kind), blocks: o.Blocks[kind]}
+	p := &pool{kv: g.KV, elems: blockElems(g, kind), blocks: o.Blocks[kind], quants: o.KV == graph.Q8_0}
 	at := 0
 	for _, l := range g.KV {
 		p.offset = append(p.offset, at)
@@ -54,6 +56,27 @@ func (p *pool) store(layer, slot int, k, v []float64) {
 	kr, vr := p.rows(layer, slot)
 	copy(kr, k)
 	copy(vr, v)
+	if p.quants {
+		roundQ8(kr)
+		roundQ8(vr)
+	}
+}
+
+// roundQ8 replaces values by what Q8_0 keeps of them: of 32, whole multiples, up to
+// 127, of an f16 number.
+func roundQ8(x []float64) {
+	for ; len(x) > 0; x = x[32:] {
+		largest := 0.0
+		for _, v := range x[:32] {
+			largest = max(largest, math.Abs(v))
+		}
+		d := float64(f16.ToFloat32(f16.FromFloat32(float32(largest / 127))))
+		for i, v := range x[:32] {
+			if largest > 0 {
+				x[i] = d * math.RoundToEven(v*127/largest)
+			}
+		}
+	}
 }
 
 func (p *pool) head(layer, slot, head int) (k, v []float64) {

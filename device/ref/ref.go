@@ -1,6 +1,7 @@
 // Package ref interprets a graph in plain float64 Go, one value at a time, as
 // the oracle that other backends are compared with. It is written to be read,
-// not to be fast: weights are dequantised on the fly, KV is kept in float64.
+// not to be fast: weights are dequantised on the fly, KV is kept in float64, of Q8_0
+// with the values that this leaves.
 package ref
 
 import (
@@ -23,6 +24,9 @@ func (Backend) Name() string { return "ref" }
 
 // Plan implements device.Backend.
 func (Backend) Plan(g *graph.Graph, w *weights.File, o device.Options) (device.Plan, error) {
+	if err := device.CheckKV(g, o.KV); err != nil {
+		return nil, err
+	}
 	var elems int64
 	for _, t := range g.Tensors() {
 		have, ok := w.Tensor(t.Name)
@@ -43,6 +47,9 @@ func (Backend) Plan(g *graph.Graph, w *weights.File, o device.Options) (device.P
 
 // Compile implements device.Backend.
 func (Backend) Compile(ctx context.Context, g *graph.Graph, w *weights.File, o device.Options) (device.Program, error) {
+	if err := device.CheckKV(g, o.KV); err != nil {
+		return nil, err
+	}
 	p := &program{
 		graph:   g,
 		opts:    o,
@@ -85,7 +92,13 @@ type program struct {
 	scr  sampler.Scratch
 }
 
-func (p *program) Class() string                 { return "ref" }
+func (p *program) Class() string {
+	if p.opts.KV == graph.Q8_0 {
+		return "ref-kv-q8_0"
+	}
+	return "ref"
+}
+
 func (p *program) Overlaps() bool                { return false }
 func (p *program) Close() error                  { return nil }
 func (p *program) Wait() (*device.Output, error) { return &p.out, nil }
