@@ -50,7 +50,8 @@ type Config struct {
 	ContextLength int
 	// MaxSequences is the most sequences in a step. The default is 16.
 	MaxSequences int
-	// KV is the type of stored keys and values. The default is F16.
+	// KV is the type of stored keys and values: F16, F32 or Q8_0, the last two on the
+	// CPU only. The default is F16.
 	KV graph.DType
 	// ITL is the target for the time between two tokens of one sequence, which
 	// chunks of prompts are cut to. The default is 50 ms.

@@ -30,6 +30,7 @@ type modelFlags struct {
 	Threads        int    `placeholder:"N" help:"Compute threads of the CPU backend. Default: all cores that the process may use."`
 	BatchInvariant bool   `help:"On a GPU, keep to kernels whose results do not depend on the batch. The CPU's never do."`
 	Quantize       string `placeholder:"TYPE" help:"Quantise matrices of F32, F16 and BF16 at load: q8_0 or q4_0; embedding and head have at least q8_0. Default: leave them."`
+	KVCacheDType   string `name:"kv-cache-dtype" default:"f16" enum:"f16,q8_0,f32" placeholder:"TYPE" help:"Type of stored keys and values: f16; q8_0, about half of its bytes and a little less exact (docs/NUMERICS.md); f32. Default ${default}."`
 	Context        int    `placeholder:"N" help:"Most tokens of prompt and completion together. Default: what the model was made for, at most 8192."`
 }
 
@@ -47,13 +48,16 @@ func (f *modelFlags) Validate() error {
 	return nil
 }
 
+// kvTypes are the values of --kv-cache-dtype.
+var kvTypes = map[string]graph.DType{"f16": graph.F16, "q8_0": graph.Q8_0, "f32": graph.F32}
+
 // quantizeTypes are the values of --quantize.
 var quantizeTypes = map[string]graph.DType{"": graph.Invalid, "q8_0": graph.Q8_0, "q4_0": graph.Q4_0}
 
 func (f *modelFlags) config() engine.Config {
 	return engine.Config{
 		ModelPath: f.Model, Device: f.Device, BatchInvariant: f.BatchInvariant, Quantize: quantizeTypes[f.Quantize],
-		Threads: f.Threads, ContextLength: f.Context,
+		KV: kvTypes[f.KVCacheDType], Threads: f.Threads, ContextLength: f.Context,
 	}
 }
 
@@ -160,7 +164,7 @@ func modelError(cfg engine.Config, err error) error {
 // trim drops the package's name from an error that a user reads.
 func trim(err error) string {
 	text := err.Error()
-	for _, p := range []string{"engine: ", "weights: ", "model: ", "tokenizer: ", "server: ", "session: ", "tokenlog: ", "cuda: ", "nvml: ", "nvrtc: ", "cublaslt: "} {
+	for _, p := range []string{"engine: ", "device: ", "weights: ", "model: ", "tokenizer: ", "server: ", "session: ", "tokenlog: ", "cuda: ", "nvml: ", "nvrtc: ", "cublaslt: "} {
 		text = strings.TrimPrefix(text, p)
 	}
 	return text
