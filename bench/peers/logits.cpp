@@ -6,7 +6,7 @@
 // TOKENS holds int32 token IDs and OUT receives float32 logits [tokens][vocab],
 // both little-endian. BATCH tokens are evaluated at a time (1: as in decoding).
 // FLASH is 0, 1 or -1 (the library's choice); KV is f16 (the default of the
-// peer's tools) or f32.
+// peer's tools), f32, or q8_0, which wants FLASH.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -57,7 +57,8 @@ int main(int argc, char ** argv) {
     params.n_threads       = threads;
     params.n_threads_batch = threads;
     params.flash_attn_type = static_cast<llama_flash_attn_type>(std::atoi(argv[5]));
-    params.type_k = params.type_v = std::strcmp(argv[6], "f32") == 0 ? GGML_TYPE_F32 : GGML_TYPE_F16;
+    params.type_k = params.type_v = std::strcmp(argv[6], "f32") == 0 ? GGML_TYPE_F32
+        : std::strcmp(argv[6], "q8_0") == 0 ? GGML_TYPE_Q8_0 : GGML_TYPE_F16;
     llama_context * ctx = llama_init_from_model(model, params);
     if (!ctx) {
         return fail("cannot make a context");

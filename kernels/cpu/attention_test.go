@@ -215,10 +215,10 @@ func TestAttendSpecial(t *testing.T) {
 // TestAttendQuants: all quants, -128 too, with scales of all kinds, subnormal and
 // not finite ones among them, are equal in all tiers.
 func TestAttendQuants(t *testing.T) {
-	const n, dim = 7, 96
+	const dim = 96
 	generic, _ := For(Generic)
 	for seed := range uint64(8) {
-		rng := newRand(seed)
+		rng, n := newRand(seed), 1+int(seed)%7
 		c := &Chunk{Type: graph.Q8_0, Dim: dim}
 		scale := func() uint16 {
 			switch rng.IntN(8) {
