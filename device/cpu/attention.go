@@ -147,6 +147,7 @@ type head struct {
 	group  int // query heads that share the KV head
 	scale  float32
 	limit  float32 // soft cap of the scores, to base 2 as they are; 0: none
+	square float32 // of the transform that KV is kept in; 1 if in none
 }
 
 // compile adds the phases of one attention node. How tasks are cut does not
@@ -156,7 +157,11 @@ func (a *attention) compile(p *program, op graph.Attention, layer int, q, y *buf
 	kvHeads := kv.Heads
 	h := &head{
 		program: p, op: op, layer: layer, kind: device.KindOf(kv), window: math.MaxInt32, q: q, y: y, group: op.Heads / kvHeads,
-		scale: float32(op.Scale * math.Log2E), limit: float32(op.Cap * math.Log2E),
+		scale: float32(op.Scale * math.Log2E), limit: float32(op.Cap * math.Log2E), square: 1,
+	}
+	if p.opts.KV == graph.Q8_0 {
+		h.square = kernels.HadamardSquare
+		h.scale /= h.square
 	}
 	if kv.Window > 0 {
 		h.window = int32(min(kv.Window, math.MaxInt32))
@@ -203,6 +208,9 @@ func (h *head) load(w *attentionWorker, g *queryGroup, kvHead int) int {
 	for t := range int(g.count) {
 		q := h.q.row(int(g.token)+t, (kvHead+1)*width)[kvHead*width:]
 		h.kernels.ScaleTo(w.q[t*width:(t+1)*width], q, h.scale)
+	}
+	if h.square != 1 {
+		h.kernels.Hadamard(w.q[:int(g.count)*width])
 	}
 	return int(g.count) * h.group
 }
@@ -274,6 +282,9 @@ func (h *head) finish(w *attentionWorker, g *queryGroup, kvHead, n int) {
 	for i := range n {
 		at := (kvHead*h.group + i%h.group) * d
 		out := h.y.row(int(g.token)+i/h.group, at+d)[at:]
-		h.kernels.Finish(out, w.total[i*d:(i+1)*d], w.tl[i])
+		h.kernels.Finish(out, w.total[i*d:(i+1)*d], w.tl[i]*h.square)
+		if h.square != 1 {
+			h.kernels.Hadamard(out)
+		}
 	}
 }

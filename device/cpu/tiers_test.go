@@ -23,7 +23,7 @@ import (
 // of 32 and more dimensions, with KV of Q8_0.
 const (
 	logitsHash = "48f07e7e1ce7f44fe4e8eccf3108c205"
-	quantHash  = "a55e0031a7cc2d482f76ecb599164aa8"
+	quantHash  = "cb14ba5b6dbf4b18188378a33d1a108f"
 )
 
 func TestLogitsHash(t *testing.T) {

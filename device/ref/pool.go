@@ -62,10 +62,22 @@ func (p *pool) store(layer, slot int, k, v []float64) {
 	}
 }
 
-// roundQ8 replaces values by what Q8_0 keeps of them: of 32, whole multiples, up to
-// 127, of an f16 number.
+// hadamard is the Walsh-Hadamard transform of 32 values, whose square is 32.
+func hadamard(x []float64) {
+	for h := 1; h < 32; h *= 2 {
+		for i := range 32 {
+			if i&h == 0 {
+				x[i], x[i+h] = x[i]+x[i+h], x[i]-x[i+h]
+			}
+		}
+	}
+}
+
+// roundQ8 replaces values by what Q8_0 keeps of them: of 32, transformed, whole
+// multiples, up to 127, of an f16 number.
 func roundQ8(x []float64) {
 	for ; len(x) > 0; x = x[32:] {
+		hadamard(x)
 		largest := 0.0
 		for _, v := range x[:32] {
 			largest = max(largest, math.Abs(v))
@@ -73,9 +85,10 @@ func roundQ8(x []float64) {
 		d := float64(f16.ToFloat32(f16.FromFloat32(float32(largest / 127))))
 		for i, v := range x[:32] {
 			if largest > 0 {
-				x[i] = d * math.RoundToEven(v*127/largest)
+				x[i] = d / 32 * math.RoundToEven(v*127/largest)
 			}
 		}
+		hadamard(x)
 	}
 }
 

@@ -104,6 +104,7 @@ func (n *neon) vector() {
 			n.str(0, x, 0)
 		})
 
+	n.hadamard()
 	n.function("toF16NEON", "rounds n values, a multiple of 8, to f16.", bytesAt("dst", dst), pointer("src", x), count("n", length))
 	n.label("loop")
 	for i := range 2 {

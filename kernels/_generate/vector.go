@@ -9,6 +9,7 @@ import (
 // latency, so that one width serves both tiers, except for exponentials.
 func vector(a asm) {
 	k := a.constantTable()
+	a.hadamard()
 	y := vectors(256)
 	dst, p, q, n := reg.RDI, reg.RSI, reg.RDX, reg.RCX
 

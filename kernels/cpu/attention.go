@@ -42,7 +42,7 @@ func AttendScratch(n, dim int) int { return min(n, maxQueries) * ChunkSlots }
 const maxQueries = 8
 
 // AttendChunk computes one chunk for n queries of one KV head, q being n x Dim
-// and already scaled. Query i sees the slots [first[i], last[i]) of the chunk.
+// and already scaled; with KV of Q8_0 also transformed by Hadamard, as acc then is. Query i sees the slots [first[i], last[i]) of the chunk.
 // It sets m[i] to the largest score, l[i] to the sum of the weights and the row
 // i of acc, n x Dim, to the weighted sum of V. A query that sees nothing gets
 // m = -Inf, l = 0 and zeros. Other slots may hold anything, and change nothing.

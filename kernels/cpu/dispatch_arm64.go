@@ -134,6 +134,16 @@ func (k *Kernels) toF16(dst []byte, src []float32) {
 	genericToF16(dst[2*whole:], src[whole:])
 }
 
+func (k *Kernels) hadamard(x []float32) {
+	if k.Tier == Generic {
+		genericHadamard(x)
+		return
+	}
+	for i := 0; i < len(x); i += maxElements {
+		hadamardNEON(&x[i], uintptr(min(maxElements, len(x)-i)))
+	}
+}
+
 // The norm's sum may not be cut, so a row that is too long for one call, or not
 // of whole vectors, is left to the generic code.
 func (k *Kernels) rmsNorm(dst, x, w []float32, eps float32) {

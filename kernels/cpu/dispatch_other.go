@@ -22,6 +22,8 @@ func (k *Kernels) siluMul(dst, gate, up []float32) { genericSiLUMul(dst, gate, u
 
 func (k *Kernels) scaleTo(dst, x []float32, c float32) { genericScaleTo(dst, x, c) }
 
+func (k *Kernels) hadamard(x []float32) { genericHadamard(x) }
+
 func (k *Kernels) rmsNorm(dst, x, w []float32, eps float32) { genericRMSNorm(dst, x, w, eps) }
 
 func (k *Kernels) rope(x []float32, heads, headDim int, cos, sin []float32, interleaved bool) {

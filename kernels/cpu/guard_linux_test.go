@@ -95,6 +95,7 @@ func guardVectors(k *Kernels, place func([]byte) []byte, floats func([]float32) 
 		k.ArgMax(x)
 		k.merge(dst, x, 1, 1)
 		k.toF16(place(make([]byte, 2*n)), x)
+		k.Hadamard(floats(make([]float32, n/32*32)))
 		ones := floats([]float32{1, 1, 1})
 		k.MergeChunks(ones[:1], ones[1:2], dst, ones[1:2], ones[2:], x, 1, n)
 		for _, interleaved := range []bool{false, true} {

@@ -70,6 +70,7 @@ func TestAllocations(t *testing.T) {
 				k.ScaleTo(y, x, 2)
 				k.RoPE(y, 4, 64, x[:32], w[:32], false)
 				k.ArgMax(x)
+				k.Hadamard(y)
 			},
 			"attention": func() {
 				// Locals of the caller, which must stay on its stack.
@@ -192,6 +193,7 @@ func TestContracts(t *testing.T) {
 		"type": func() {
 			k.AttendChunk(&Chunk{Type: graph.Q8_0, Dim: 48}, x, 1, []int32{0}, []int32{1}, make([]float32, 256), x, x, x)
 		},
+		"transform":    func() { k.Hadamard(x[:48]) },
 		"quants":       func() { k.StoreK(make([]byte, 64*34), graph.Q8_0, 48, 0, x) },
 		"weights type": func() { k.Linear(x, 16, tile, 1, &Matrix{Type: graph.I32, Rows: 16, K: 32, Data: w.Data}, 0, 1) },
 	} {

@@ -10,8 +10,8 @@ import (
 )
 
 // The K and the V of one KV head in one block. Of F32 and F16, K is [dim][32 slots]
-// and V [32 slots][dim]. Of Q8_0, whose scales are f16 and of 32 dimensions of a
-// slot,
+// and V [32 slots][dim]. Of Q8_0, where each 32 dimensions of a slot are transformed
+// (Hadamard) and share an f16 scale,
 //
 //	K is [dim/32] of { [32 slots] scales, [32 dims][32 slots] int8 }
 //	V is [32 slots][dim/32] of { scale, [32 dims] int8 }
@@ -85,11 +85,13 @@ func (k *Kernels) StoreV(block []byte, t graph.DType, dim, slot int, v []float32
 	}
 }
 
-// quantizeKV returns the f16 scale and the 32 quants of the first values of v, which
-// are those of an activation (docs/NUMERICS.md).
+// quantizeKV returns the f16 scale and the 32 quants of the first values of v,
+// transformed: those of an activation (docs/NUMERICS.md).
 func (k *Kernels) quantizeKV(v []float32) (scale uint16, q [blockK]byte) {
 	var tile [tileBlockBytes]byte
-	k.quantize(tile[:], v, blockK, blockK, 1)
+	x := [blockK]float32(v)
+	k.hadamard(x[:])
+	k.quantize(tile[:], x[:], blockK, blockK, 1)
 	d := math.Float32frombits(binary.LittleEndian.Uint32(tile[blockK:]))
 	return f16.FromFloat32(d), [blockK]byte(tile[:blockK])
 }

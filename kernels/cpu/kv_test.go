@@ -43,8 +43,22 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// transformed is the Walsh-Hadamard transform of 32 values, by halves.
+func transformed(x []float32) []float32 {
+	if len(x) == 1 {
+		return x
+	}
+	a, b := transformed(x[:len(x)/2]), transformed(x[len(x)/2:])
+	out := make([]float32, len(x))
+	for i := range a {
+		out[i], out[i+len(a)] = a[i]+b[i], a[i]-b[i]
+	}
+	return out
+}
+
 // quantised is what KV of Q8_0 keeps of 32 values, by the rule of docs/NUMERICS.md.
 func quantised(x []float32) []float32 {
+	x = transformed(x)
 	amax, out := 0.0, make([]float32, 32)
 	for _, v := range x {
 		amax = max(amax, math.Abs(float64(v)))
@@ -115,4 +129,30 @@ func TestStoreQuants(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHadamard: all tiers give the bits of the definition, which multiplies by 32 where
+// it is applied twice.
+func TestHadamard(t *testing.T) {
+	forTiers(t, func(t *testing.T, k *Kernels) {
+		for seed := range uint64(40) {
+			n := 32 * (1 + int(seed)%5)
+			x, check := canaries(n)
+			hard(newRand(seed), x, seed%2 == 1)
+			var want []float32
+			for at := 0; at < n; at += 32 {
+				want = append(want, transformed(x[at:at+32])...)
+			}
+			k.Hadamard(x)
+			check(t, "Hadamard")
+			equal(t, "transform", x, want)
+		}
+		var x, want [32]float32
+		for i := range x {
+			x[i], want[i] = float32(i*i), float32(HadamardSquare*i*i)
+		}
+		k.Hadamard(x[:])
+		k.Hadamard(x[:])
+		equal(t, "transformed twice", x[:], want[:])
+	})
 }

@@ -4,6 +4,11 @@
 
 package cpu
 
+// hadamardAVX2 replaces each 32 of n values by their Walsh-Hadamard transform.
+//
+//go:noescape
+func hadamardAVX2(x *float32, n uintptr)
+
 // addAVX2 adds n values, a multiple of 8.
 //
 //go:noescape

@@ -134,6 +134,85 @@ DATA constants<>+504(SB)/4, $0x0000000e
 DATA constants<>+508(SB)/4, $0x0000000f
 GLOBL constants<>(SB), RODATA|NOPTR, $512
 
+// func hadamardAVX2(x *float32, n uintptr)
+// Requires: AVX, AVX2
+TEXT ·hadamardAVX2(SB), $160-16
+	MOVQ         x+0(FP), DI
+	MOVQ         n+8(FP), CX
+	MOVQ         $0x8000000000000000, AX
+	VMOVQ        AX, X5
+	VPBROADCASTQ X5, Y5
+	MOVQ         $0x8000000080000000, AX
+	VMOVQ        AX, X6
+	VPBROADCASTQ X6, Y6
+	VPXOR        Y7, Y7, Y7
+	VINSERTI128  $0x01, X6, Y7, Y7
+	VPSLLDQ      $0x08, Y6, Y6
+	PCALIGN      $0x40
+
+loop:
+	VMOVUPS    (DI), Y0
+	VMOVUPS    32(DI), Y1
+	VMOVUPS    64(DI), Y2
+	VMOVUPS    96(DI), Y3
+	VPERMILPS  $0xb1, Y0, Y4
+	VXORPS     Y5, Y0, Y0
+	VADDPS     Y0, Y4, Y0
+	VPERMILPS  $0xb1, Y1, Y4
+	VXORPS     Y5, Y1, Y1
+	VADDPS     Y1, Y4, Y1
+	VPERMILPS  $0xb1, Y2, Y4
+	VXORPS     Y5, Y2, Y2
+	VADDPS     Y2, Y4, Y2
+	VPERMILPS  $0xb1, Y3, Y4
+	VXORPS     Y5, Y3, Y3
+	VADDPS     Y3, Y4, Y3
+	VPERMILPS  $0x4e, Y0, Y4
+	VXORPS     Y6, Y0, Y0
+	VADDPS     Y0, Y4, Y0
+	VPERMILPS  $0x4e, Y1, Y4
+	VXORPS     Y6, Y1, Y1
+	VADDPS     Y1, Y4, Y1
+	VPERMILPS  $0x4e, Y2, Y4
+	VXORPS     Y6, Y2, Y2
+	VADDPS     Y2, Y4, Y2
+	VPERMILPS  $0x4e, Y3, Y4
+	VXORPS     Y6, Y3, Y3
+	VADDPS     Y3, Y4, Y3
+	VPERM2F128 $0x01, Y0, Y0, Y4
+	VXORPS     Y7, Y0, Y0
+	VADDPS     Y0, Y4, Y0
+	VPERM2F128 $0x01, Y1, Y1, Y4
+	VXORPS     Y7, Y1, Y1
+	VADDPS     Y1, Y4, Y1
+	VPERM2F128 $0x01, Y2, Y2, Y4
+	VXORPS     Y7, Y2, Y2
+	VADDPS     Y2, Y4, Y2
+	VPERM2F128 $0x01, Y3, Y3, Y4
+	VXORPS     Y7, Y3, Y3
+	VADDPS     Y3, Y4, Y3
+	VADDPS     Y1, Y0, Y4
+	VSUBPS     Y1, Y0, Y1
+	VMOVAPS    Y4, Y0
+	VADDPS     Y3, Y2, Y4
+	VSUBPS     Y3, Y2, Y3
+	VMOVAPS    Y4, Y2
+	VADDPS     Y2, Y0, Y4
+	VSUBPS     Y2, Y0, Y2
+	VMOVAPS    Y4, Y0
+	VADDPS     Y3, Y1, Y4
+	VSUBPS     Y3, Y1, Y3
+	VMOVAPS    Y4, Y1
+	VMOVUPS    Y0, (DI)
+	VMOVUPS    Y1, 32(DI)
+	VMOVUPS    Y2, 64(DI)
+	VMOVUPS    Y3, 96(DI)
+	ADDQ       $0x00000080, DI
+	SUBQ       $0x00000020, CX
+	JNZ        loop
+	VZEROUPPER
+	RET
+
 // func addAVX2(dst *float32, x *float32, y *float32, n uintptr)
 // Requires: AVX
 TEXT ·addAVX2(SB), $160-32

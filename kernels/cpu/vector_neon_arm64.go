@@ -34,6 +34,11 @@ func siluMulNEON(dst *float32, x *float32, y *float32, n uintptr)
 //go:noescape
 func exp2NEON(x *float32, n uintptr)
 
+// hadamardNEON replaces each 32 of n values by their Walsh-Hadamard transform.
+//
+//go:noescape
+func hadamardNEON(x *float32, n uintptr)
+
 // toF16NEON rounds n values, a multiple of 8, to f16.
 //
 //go:noescape

@@ -189,6 +189,122 @@ exp2NEON_loop:
 	BNE exp2NEON_loop
 	RET
 
+// func hadamardNEON(x *float32, n uintptr)
+TEXT ·hadamardNEON(SB), 0, $160-16
+	MOVD x+0(FP), R0
+	MOVD n+8(FP), R1
+	MOVD $0x8000000000000000, R17
+	WORD $0x4e080e29 // dup v9.2d, x17
+	MOVD $0x80000000, R17
+	WORD $0x4e040e28 // dup v8.4s, w17
+	WORD $0x6f00e40a // movi v10.2d, #0
+	WORD $0x4ec8394a // zip1 v10.2d, v10.2d, v8.2d
+hadamardNEON_loop:
+	WORD $0x3dc00000 // ldr q0, [x0, #0]
+	WORD $0x3dc00401 // ldr q1, [x0, #16]
+	WORD $0x3dc00802 // ldr q2, [x0, #32]
+	WORD $0x3dc00c03 // ldr q3, [x0, #48]
+	WORD $0x3dc01004 // ldr q4, [x0, #64]
+	WORD $0x3dc01405 // ldr q5, [x0, #80]
+	WORD $0x3dc01806 // ldr q6, [x0, #96]
+	WORD $0x3dc01c07 // ldr q7, [x0, #112]
+	WORD $0x4ea00808 // rev64 v8.4s, v0.4s
+	WORD $0x6e291c00 // eor v0.16b, v0.16b, v9.16b
+	WORD $0x4e20d500 // fadd v0.4s, v8.4s, v0.4s
+	WORD $0x6e004008 // ext v8.16b, v0.16b, v0.16b, #8
+	WORD $0x6e2a1c00 // eor v0.16b, v0.16b, v10.16b
+	WORD $0x4e20d500 // fadd v0.4s, v8.4s, v0.4s
+	WORD $0x4ea00828 // rev64 v8.4s, v1.4s
+	WORD $0x6e291c21 // eor v1.16b, v1.16b, v9.16b
+	WORD $0x4e21d501 // fadd v1.4s, v8.4s, v1.4s
+	WORD $0x6e014028 // ext v8.16b, v1.16b, v1.16b, #8
+	WORD $0x6e2a1c21 // eor v1.16b, v1.16b, v10.16b
+	WORD $0x4e21d501 // fadd v1.4s, v8.4s, v1.4s
+	WORD $0x4ea00848 // rev64 v8.4s, v2.4s
+	WORD $0x6e291c42 // eor v2.16b, v2.16b, v9.16b
+	WORD $0x4e22d502 // fadd v2.4s, v8.4s, v2.4s
+	WORD $0x6e024048 // ext v8.16b, v2.16b, v2.16b, #8
+	WORD $0x6e2a1c42 // eor v2.16b, v2.16b, v10.16b
+	WORD $0x4e22d502 // fadd v2.4s, v8.4s, v2.4s
+	WORD $0x4ea00868 // rev64 v8.4s, v3.4s
+	WORD $0x6e291c63 // eor v3.16b, v3.16b, v9.16b
+	WORD $0x4e23d503 // fadd v3.4s, v8.4s, v3.4s
+	WORD $0x6e034068 // ext v8.16b, v3.16b, v3.16b, #8
+	WORD $0x6e2a1c63 // eor v3.16b, v3.16b, v10.16b
+	WORD $0x4e23d503 // fadd v3.4s, v8.4s, v3.4s
+	WORD $0x4ea00888 // rev64 v8.4s, v4.4s
+	WORD $0x6e291c84 // eor v4.16b, v4.16b, v9.16b
+	WORD $0x4e24d504 // fadd v4.4s, v8.4s, v4.4s
+	WORD $0x6e044088 // ext v8.16b, v4.16b, v4.16b, #8
+	WORD $0x6e2a1c84 // eor v4.16b, v4.16b, v10.16b
+	WORD $0x4e24d504 // fadd v4.4s, v8.4s, v4.4s
+	WORD $0x4ea008a8 // rev64 v8.4s, v5.4s
+	WORD $0x6e291ca5 // eor v5.16b, v5.16b, v9.16b
+	WORD $0x4e25d505 // fadd v5.4s, v8.4s, v5.4s
+	WORD $0x6e0540a8 // ext v8.16b, v5.16b, v5.16b, #8
+	WORD $0x6e2a1ca5 // eor v5.16b, v5.16b, v10.16b
+	WORD $0x4e25d505 // fadd v5.4s, v8.4s, v5.4s
+	WORD $0x4ea008c8 // rev64 v8.4s, v6.4s
+	WORD $0x6e291cc6 // eor v6.16b, v6.16b, v9.16b
+	WORD $0x4e26d506 // fadd v6.4s, v8.4s, v6.4s
+	WORD $0x6e0640c8 // ext v8.16b, v6.16b, v6.16b, #8
+	WORD $0x6e2a1cc6 // eor v6.16b, v6.16b, v10.16b
+	WORD $0x4e26d506 // fadd v6.4s, v8.4s, v6.4s
+	WORD $0x4ea008e8 // rev64 v8.4s, v7.4s
+	WORD $0x6e291ce7 // eor v7.16b, v7.16b, v9.16b
+	WORD $0x4e27d507 // fadd v7.4s, v8.4s, v7.4s
+	WORD $0x6e0740e8 // ext v8.16b, v7.16b, v7.16b, #8
+	WORD $0x6e2a1ce7 // eor v7.16b, v7.16b, v10.16b
+	WORD $0x4e27d507 // fadd v7.4s, v8.4s, v7.4s
+	WORD $0x4e21d408 // fadd v8.4s, v0.4s, v1.4s
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x4ea81d00 // orr v0.16b, v8.16b, v8.16b
+	WORD $0x4e23d448 // fadd v8.4s, v2.4s, v3.4s
+	WORD $0x4ea3d443 // fsub v3.4s, v2.4s, v3.4s
+	WORD $0x4ea81d02 // orr v2.16b, v8.16b, v8.16b
+	WORD $0x4e25d488 // fadd v8.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4ea81d04 // orr v4.16b, v8.16b, v8.16b
+	WORD $0x4e27d4c8 // fadd v8.4s, v6.4s, v7.4s
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	WORD $0x4ea81d06 // orr v6.16b, v8.16b, v8.16b
+	WORD $0x4e22d408 // fadd v8.4s, v0.4s, v2.4s
+	WORD $0x4ea2d402 // fsub v2.4s, v0.4s, v2.4s
+	WORD $0x4ea81d00 // orr v0.16b, v8.16b, v8.16b
+	WORD $0x4e23d428 // fadd v8.4s, v1.4s, v3.4s
+	WORD $0x4ea3d423 // fsub v3.4s, v1.4s, v3.4s
+	WORD $0x4ea81d01 // orr v1.16b, v8.16b, v8.16b
+	WORD $0x4e26d488 // fadd v8.4s, v4.4s, v6.4s
+	WORD $0x4ea6d486 // fsub v6.4s, v4.4s, v6.4s
+	WORD $0x4ea81d04 // orr v4.16b, v8.16b, v8.16b
+	WORD $0x4e27d4a8 // fadd v8.4s, v5.4s, v7.4s
+	WORD $0x4ea7d4a7 // fsub v7.4s, v5.4s, v7.4s
+	WORD $0x4ea81d05 // orr v5.16b, v8.16b, v8.16b
+	WORD $0x4e24d408 // fadd v8.4s, v0.4s, v4.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4ea81d00 // orr v0.16b, v8.16b, v8.16b
+	WORD $0x4e25d428 // fadd v8.4s, v1.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4ea81d01 // orr v1.16b, v8.16b, v8.16b
+	WORD $0x4e26d448 // fadd v8.4s, v2.4s, v6.4s
+	WORD $0x4ea6d446 // fsub v6.4s, v2.4s, v6.4s
+	WORD $0x4ea81d02 // orr v2.16b, v8.16b, v8.16b
+	WORD $0x4e27d468 // fadd v8.4s, v3.4s, v7.4s
+	WORD $0x4ea7d467 // fsub v7.4s, v3.4s, v7.4s
+	WORD $0x4ea81d03 // orr v3.16b, v8.16b, v8.16b
+	WORD $0x3d800000 // str q0, [x0, #0]
+	WORD $0x3d800401 // str q1, [x0, #16]
+	WORD $0x3d800802 // str q2, [x0, #32]
+	WORD $0x3d800c03 // str q3, [x0, #48]
+	WORD $0x3d801004 // str q4, [x0, #64]
+	WORD $0x3d801405 // str q5, [x0, #80]
+	WORD $0x3d801806 // str q6, [x0, #96]
+	WORD $0x3d801c07 // str q7, [x0, #112]
+	ADD $128, R0
+	SUBS $32, R1, R1
+	BNE hadamardNEON_loop
+	RET
+
 // func toF16NEON(dst *byte, src *float32, n uintptr)
 TEXT ·toF16NEON(SB), 0, $160-24
 	MOVD dst+0(FP), R0
