@@ -26,6 +26,7 @@ type flight struct {
 	ticket device.Ticket
 	start  time.Time
 	err    error // of launch or sample
+	trace  stepTrace
 
 	drawn  []int32 // per item that draws: its token
 	before []int   // per item: how many tokens its sequence had
@@ -37,6 +38,8 @@ var greedyRow = sampler.Row{Params: sampler.Params{TopP: 1}}
 // launch starts the forward pass of a batch.
 func (l *loop) launch(f *flight, batch *scheduler.Batch) {
 	f.batch, f.start, f.err = batch, time.Now(), nil
+	f.trace.launched = l.now()
+	f.trace.describe(batch, l.sched.Running(), l.sched.Waiting())
 	f.fill(batch)
 	f.in.KeepLogits = l.tap != nil
 	for _, it := range batch.Items {
@@ -47,6 +50,7 @@ func (l *loop) launch(f *flight, batch *scheduler.Batch) {
 		f.ticket, f.err = l.prog.Launch(&f.in)
 	}
 	l.note(f.err)
+	f.trace.queued = l.now()
 }
 
 // move has the device copy blocks. It does so in order with launches, so there
@@ -132,6 +136,7 @@ func (l *loop) sample(f *flight) {
 	if f.err != nil {
 		return
 	}
+	f.trace.sampling = l.now()
 	f.late.Rows = f.late.Rows[:0]
 	for _, it := range f.batch.Items {
 		for i := range it.Logits {
@@ -144,15 +149,18 @@ func (l *loop) sample(f *flight) {
 	}
 	f.ticket, f.err = l.prog.Sample(f.ticket, &f.late)
 	l.note(f.err)
+	f.trace.sampled = l.now()
 }
 
 // land waits for the step and hands its tokens out.
 func (l *loop) land(f *flight) {
 	var out *device.Output
+	f.trace.waiting = l.now()
 	if f.err == nil {
 		out, f.err = f.ticket.Wait()
 		l.note(f.err)
 	}
+	f.trace.landed = l.now()
 	switch {
 	case l.lost != nil:
 		return
@@ -179,6 +187,10 @@ func (l *loop) land(f *flight) {
 	l.sched.Learn(f.batch, now.Sub(began))
 	l.lastNs.Store(l.now())
 	l.deliver(f, out)
+	f.trace.delivered = l.now()
+	l.mu.Lock()
+	l.trace.add(&f.trace)
+	l.mu.Unlock()
 }
 
 // deliver gives the step's tokens to their generations and drops those that

@@ -67,6 +67,7 @@ type loop struct {
 	draining bool
 	quit     bool
 	down     error // why the device takes no steps
+	trace    tracer
 	seen     Stats
 }
 
@@ -182,11 +183,13 @@ func (l *loop) run() {
 // way then: where launches overlap the host, a step is launched before the one
 // before it has landed. Of a device that is lost nothing lands.
 func (l *loop) step(under, next *flight) *flight {
+	asked := l.now()
 	batch := l.sched.Schedule(l.budget())
 	for _, q := range batch.Ended {
 		l.settle(owner(q))
 	}
 	if len(batch.Items) > 0 {
+		next.trace = stepTrace{scheduled: asked}
 		l.launch(next, batch)
 	} else {
 		next = nil

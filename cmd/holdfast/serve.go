@@ -39,6 +39,7 @@ type serveCmd struct {
 	Durability   string        `default:"turn" enum:"memory,turn,step" placeholder:"LEVEL" help:"Of sessions whose clients do not say: what is on disk before a client sees it. memory is nothing; turn, each finished turn; step, each token. Default ${default}."`
 	DrainTimeout time.Duration `default:"30s" placeholder:"DURATION" help:"How long running requests may go on after SIGTERM. Default ${default}."`
 	TakeoverWait time.Duration `default:"0s" placeholder:"DURATION" help:"How long to wait for another process to give up the address and the store. Default ${default}: not at all."`
+	Admin        string        `placeholder:"FILE" help:"Unix socket for profiles and the trace of steps, which only the same user may open. Default: none."`
 	LogFormat    string        `default:"text" enum:"text,json" placeholder:"FORMAT" help:"Of what goes to stderr: text, or json, one object a line. Default ${default}."`
 	LogLevel     string        `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"The least of what goes to stderr: debug, info, warn or error. Default ${default}."`
 	DryRun       bool          `help:"Print the memory plan and stop there."`
@@ -59,6 +60,8 @@ On stderr it prints the memory plan, the time of each phase of its start, and on
 SIGTERM or SIGINT ends it: readiness fails at once, new requests are refused, running ones may end within --drain-timeout, and the exit code is 0. A second signal cuts them off.
 
 Sessions, at /v1/sessions, are conversations that outlive the process: docs/SESSIONS.md. They are in --store, which one process at a time may have; 'holdfast session' looks after them. A second server on the machine wants a store of its own, or --store off. Requests without a session write nothing to disk.
+
+With --admin FILE, 'curl --unix-socket FILE http://admin/debug/pprof/profile?seconds=10' fetches a profile for 'go tool pprof', and http://admin/debug/steps the newest 4,096 steps for ui.perfetto.dev.
 
 With --takeover-wait a second process can be started before the first has ended: it waits for the address and the store, then loads.
 
@@ -174,6 +177,17 @@ func (c *serveCmd) Run(std streams) error {
 		return err
 	}
 	defer claim.Close()
+	var ops *admin
+	if c.Admin != "" {
+		if ops, err = openAdmin(c.Admin); err != nil {
+			return err
+		}
+		defer func() {
+			if err := ops.close(); err != nil {
+				logger.Error("the admin socket was not closed in order", "error", err)
+			}
+		}()
+	}
 	start := time.Now()
 	if store != "" {
 		if http.Sessions, err = openSessions(store, lines); err != nil {
@@ -191,6 +205,9 @@ func (c *serveCmd) Run(std streams) error {
 	e, err := openModel(ctx, cfg, lines, false)
 	if err != nil {
 		return err
+	}
+	if ops != nil {
+		ops.serve(e)
 	}
 	http.Worker = newWorker(e)
 	srv, err := server.New(http)
