@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 )
 
 // TestBackup copies the log of a server that works, as docs/SESSIONS.md has it, with a
@@ -26,7 +27,7 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	seen, _ := readNumbered(t, res.Body, 10)
+	seen, _ := readNumbered(t, iotest.OneByteReader(res.Body), 10) // and not into what comes behind
 
 	s.signal(syscall.SIGSTOP)
 	err = os.CopyFS(filepath.Join(backup, "log"), os.DirFS(filepath.Join(store, "log")))
@@ -57,7 +58,7 @@ func TestBackup(t *testing.T) {
 	gotText, gotNumbers := words(got)
 	wantText, wantNumbers := words(want)
 	if !done || gotText != wantText || !slices.Equal(gotNumbers, wantNumbers) {
-		t.Errorf("the turn that was under way: %q %v\nwant %q %v", gotText, gotNumbers, wantText, wantNumbers)
+		t.Errorf("the turn that was under way, of which %d events came before the copy:\n%q\n%v\nwant\n%q\n%v", len(seen), gotText, gotNumbers, wantText, wantNumbers)
 	}
 
 	imported := run(t, archive.stdout, "session", "import", "--server", copied.url)
