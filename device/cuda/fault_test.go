@@ -239,8 +239,13 @@ func TestRebuildFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	rebuild := r.Program.(device.Rebuilder).Rebuild
+	holds := 1 // contexts that the program holds: the lost one
 	for _, symbol := range []string{"cuDevicePrimaryCtxRetain", "cuMemAlloc_v2", "cuMemHostAlloc", "cuModuleLoadData", "cuMemcpyHtoDAsync_v2", "cuEventCreate", "cuGraphInstantiateWithFlags"} {
 		for _, code := range []driver.Code{driver.OutOfMemory, driver.LaunchFailed} {
+			if symbol != "cuDevicePrimaryCtxRetain" {
+				holds++
+			}
+			released := emu.Calls("cuDevicePrimaryCtxRelease_v2")
 			emu.Inject(symbol, 1, code)
 			err := rebuild(t.Context(), nil)
 			lost := code.ContextLost() && symbol != "cuDevicePrimaryCtxRetain" // when there was none yet
@@ -253,6 +258,10 @@ func TestRebuildFails(t *testing.T) {
 			if emu.Memory() != nil || len(emu.Leaks()) > 0 {
 				t.Fatalf("%s gave %v: left on the GPU: %v", symbol, code, emu.Leaks())
 			}
+			if n := emu.Calls("cuDevicePrimaryCtxRelease_v2") - released; n != holds {
+				t.Errorf("%s gave %v: %d releases of %d contexts", symbol, code, n, holds)
+			}
+			holds = 0
 			allLost(t, r, c.Tokens[:1])
 		}
 	}
