@@ -166,30 +166,31 @@ func TestFamilyKeys(t *testing.T) {
 	if a[0].Cap != 7 || a[0].Scale != 0.25 || len(caps) != 0 {
 		t.Errorf("gemma2: %+v, logits capped at %v", a[0], caps)
 	}
-	scales := func(change func(*file)) (list []float32) {
+	granite := func(change func(*file)) (scales, epsilons []float32) {
 		f := of("granite")
+		f.meta["granite.attention.layer_norm_rms_epsilon"] = float32(0.5)
 		change(f)
 		g, err := f.build(t)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, n := range g.Nodes {
-			if op, ok := n.Op.(graph.Scale); ok {
-				list = append(list, op.By)
+			switch op := n.Op.(type) {
+			case graph.Scale:
+				scales = append(scales, op.By)
+			case graph.Norm:
+				epsilons = append(epsilons, op.Eps)
 			}
 		}
-		return list
+		return scales, slices.Compact(epsilons)
 	}
-	if s := scales(func(f *file) {
-		f.meta["granite.logit_scale"], f.meta["granite.residual_scale"] = float32(8), float32(1)
-	}); !slices.Equal(s, []float32{0.125}) {
-		t.Errorf("granite with a logit scale alone: %v", s)
+	if s, eps := granite(func(f *file) { f.meta["granite.logit_scale"] = float32(8) }); !slices.Equal(s, []float32{1, 0.125}) || !slices.Equal(eps, []float32{0.5}) {
+		t.Errorf("granite with a logit scale alone: %v, epsilon %v", s, eps)
 	}
-	s := scales(func(f *file) {
+	if s, eps := granite(func(f *file) {
 		f.meta["granite.embedding_scale"], f.meta["granite.residual_scale"] = float32(12), float32(0.25)
-	})
-	if len(s) != 15 || s[0] != 12 || s[1] != 0.25 || s[14] != 0.25 {
-		t.Errorf("granite: %v", s)
+	}); !slices.Equal(s, []float32{48, 1}) || !slices.Equal(eps, []float32{8}) {
+		t.Errorf("granite: %v, epsilon %v", s, eps)
 	}
 	a, r, caps := build("gemma3", func(f *file) {
 		f.meta["gemma3.rope.freq_base"] = float32(1e6)

@@ -8,21 +8,28 @@ import (
 
 // granite is the family of Granite 3: Llama's graph with a factor for the
 // embeddings, one for what attention and feed-forward add, one for the scores and
-// a divisor of the logits.
+// a divisor of the logits. What is added needs no factor where the stream is
+// divided by it instead: norms do not see how large their input is, but for
+// epsilon.
 func granite(c *Config, n *net) graph.Value {
-	times := func(x graph.Value, by float64) graph.Value {
-		if by == 0 || by == 1 {
-			return x
-		}
-		return n.Scale(x, float32(by))
-	}
-	x := times(n.embed(), c.EmbeddingScale)
+	embedding, residual := orOne(c.EmbeddingScale), orOne(c.ResidualScale)
+	divided := *c
+	divided.NormEps /= residual * residual
+	n.c = &divided
+	x := n.Scale(n.embed(), float32(embedding/residual))
 	for i := range c.Layers {
 		q, k, v := n.qkv(n.norm(x, i, "attn_norm"), i)
-		x = n.Add(x, times(n.attention(i, q, k, v), c.ResidualScale))
-		x = n.Add(x, times(n.feedForward(n.norm(x, i, "ffn_norm"), i, n.SiLUGate), c.ResidualScale))
+		x = n.Add(x, n.attention(i, q, k, v))
+		x = n.Add(x, n.feedForward(n.norm(x, i, "ffn_norm"), i, n.SiLUGate))
 	}
-	return times(n.head(x), c.LogitScale)
+	return n.Scale(n.head(x), float32(orOne(c.LogitScale)))
+}
+
+func orOne(factor float64) float64 {
+	if factor == 0 {
+		return 1
+	}
+	return factor
 }
 
 // graniteGGUF: a factor of 0 is none, as one that is missing.

@@ -175,15 +175,35 @@ func (d *design) embed(i graph.Value, op graph.Embed) error {
 	return nil
 }
 
-// scale is of the embedding, as it is looked up.
+// scale is of the embedding, as it is looked up, or of the logits, by the norm that
+// their layer reads.
 func (d *design) scale(i graph.Value, op graph.Scale) error {
 	in := d.graph.Nodes[i].In[0]
+	if d.holds[logits] == in {
+		return d.scaleLogits(i, op)
+	}
 	embed, ok := d.ops[len(d.ops)-1].(*embedOp)
 	if !ok || d.holds[stream] != in || len(d.uses[in]) != 1 {
-		return unsupported("node %d: a scale of anything but the embedding", i)
+		return unsupported("node %d: a scale of anything but the embedding and the logits", i)
 	}
 	embed.scale *= op.By
 	d.put(stream, i, d.shape[in])
+	return nil
+}
+
+func (d *design) scaleLogits(i graph.Value, op graph.Scale) error {
+	in := d.graph.Nodes[i].In[0]
+	head, ok := d.graph.Nodes[in].Op.(graph.Linear)
+	if !ok || head.Bias.Name != "" || d.holds[normed] != d.graph.Nodes[in].In[0] {
+		return unsupported("node %d: a scale of logits with a bias, or of no norm", i)
+	}
+	for _, o := range slices.Backward(d.ops) {
+		if norm, ok := o.(*normOp); ok && norm.to == normed {
+			norm.weight.scale *= op.By
+			break
+		}
+	}
+	d.put(logits, i, d.shape[in])
 	return nil
 }
 
@@ -216,10 +236,11 @@ func (d *design) normWeight(op graph.Norm, s shape) (weight *vector, eps float32
 	return weight, float32(float64(op.Eps) * fill), err
 }
 
-// head is the layer that makes logits, capped or not.
+// head is the layer that makes logits, capped, scaled or neither.
 func (d *design) head() graph.Value {
 	n := d.graph.Nodes[d.graph.Logits]
-	if _, ok := n.Op.(graph.SoftCap); ok {
+	switch n.Op.(type) {
+	case graph.SoftCap, graph.Scale:
 		return n.In[0]
 	}
 	return d.graph.Logits

@@ -40,6 +40,12 @@ func TestRefusesByName(t *testing.T) {
 		"nothing to refuse": {"", func(b *graph.Builder) graph.Value {
 			return attention(b, func(v values) values { return v })
 		}},
+		"scaled logits": {"", func(b *graph.Builder) graph.Value {
+			return b.Scale(attention(b, func(v values) values { return v }), 2)
+		}},
+		"logits scaled behind their cap": {"where its value is used", func(b *graph.Builder) graph.Value {
+			return b.Scale(b.SoftCap(attention(b, func(v values) values { return v }), 30), 2)
+		}},
 		"a scaled sum": {"a scale of anything but the embedding", func(b *graph.Builder) graph.Value {
 			x := b.Embed(table, vocab, dim)
 			x = b.Add(x, b.Linear(b.Norm(x, norm, 1e-5), matrix, dim, ""))
