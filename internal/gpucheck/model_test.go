@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,7 +108,7 @@ func compare(t *testing.T, c golden.Case, layers int, logits [][]float32) (ratio
 func TestTinyGoldens(t *testing.T) {
 	for i, c := range golden.Tiny(t) {
 		t.Run(c.Name, func(t *testing.T) {
-			if !long() && (c.Name == "q4_1" || c.Name == "q5_1" || c.Name == "q5_k" || c.Name == "rope-linear") {
+			if !long() && slices.Contains([]string{"q4_1", "q5_0", "q5_1", "q5_k", "rope-linear", "tiny-window", "tiny-hybrid"}, c.Name) {
 				t.Skip("as another of the tiny models on the device; with -gpu, and with HOLDFAST_LONG=1")
 			}
 			n := len(c.Tokens)
