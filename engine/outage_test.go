@@ -151,7 +151,11 @@ func TestLostForGood(t *testing.T) {
 			if err := b.Ready(); !errors.Is(err, ErrDevice) || !strings.Contains(err.Error(), "restart the process") {
 				t.Error("ready:", err)
 			}
-			if s := waitIdle(t, b.Engine); s.DeviceFaults != c.faults || s.DeviceRebuilds != 0 || s.LastStepAge != 0 {
+			s := waitIdle(t, b.Engine)
+			for end := time.Now().Add(patience); s.LastStepAge != 0 && time.Now().Before(end); s = b.Stats() { // until it parks
+				time.Sleep(time.Millisecond)
+			}
+			if s.DeviceFaults != c.faults || s.DeviceRebuilds != 0 || s.LastStepAge != 0 {
 				t.Errorf("%+v", s)
 			}
 			if err := b.loop.pool.Check(); err != nil {

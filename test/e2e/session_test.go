@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -117,10 +116,11 @@ func TestSessionRestart(t *testing.T) {
 	}
 }
 
-// readNumbered reads events until there are n, or the stream ends.
-func readNumbered(t *testing.T, r io.Reader, n int) (all []said, done bool) {
+// readNumbered reads events until there are n, or the stream ends. Of one that is read
+// on later the scanner has what came with them.
+func readNumbered(t *testing.T, lines *bufio.Scanner, n int) (all []said, done bool) {
 	t.Helper()
-	for lines := bufio.NewScanner(r); lines.Scan() && len(all) < n; {
+	for len(all) < n && lines.Scan() {
 		data, ok := strings.CutPrefix(lines.Text(), "data: ")
 		switch {
 		case !ok:
@@ -165,7 +165,7 @@ func TestSessionInterrupted(t *testing.T) {
 		return res
 	}
 	res := open(s.newSession("{}"))
-	want, done := readNumbered(t, res.Body, 1<<30)
+	want, done := readNumbered(t, bufio.NewScanner(res.Body), 1<<30)
 	res.Body.Close()
 	if last := want[len(want)-1]; !done || last.Session == nil || last.Session.Head != "turn_1" {
 		t.Fatalf("the stream ends with %+v", want[len(want)-1])
@@ -174,7 +174,7 @@ func TestSessionInterrupted(t *testing.T) {
 	for i, kill := range []bool{false, true, true} {
 		id := s.newSession("{}")
 		res := open(id)
-		before, _ := readNumbered(t, res.Body, 10+7*i)
+		before, _ := readNumbered(t, bufio.NewScanner(res.Body), 10+7*i)
 		if kill {
 			s.signal(syscall.SIGKILL)
 			_ = s.wait()
@@ -187,14 +187,14 @@ func TestSessionInterrupted(t *testing.T) {
 		if status != 200 {
 			t.Fatalf("%d %s", status, text)
 		}
-		after, done := readNumbered(t, strings.NewReader(text), 1<<30)
+		after, done := readNumbered(t, bufio.NewScanner(strings.NewReader(text)), 1<<30)
 		got, numbers := words(append(before, after...))
 		if !done || got != wantText || !slices.Equal(numbers, wantNumbers) {
 			t.Errorf("killed %v: %q\n%v\nwant %q\n%v", kill, got, numbers, wantText, wantNumbers)
 		}
 		// Once more, all of it.
 		_, _, text = s.do("GET", strings.Split(path, "&")[0], "")
-		again, _ := readNumbered(t, strings.NewReader(text), 1<<30)
+		again, _ := readNumbered(t, bufio.NewScanner(strings.NewReader(text)), 1<<30)
 		if got, _ := words(again); got != wantText {
 			t.Errorf("again: %q, want %q", got, wantText)
 		}
