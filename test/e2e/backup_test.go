@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"fmt"
 	"net/http"
 	"os"
@@ -9,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/iotest"
 )
 
 // TestBackup copies the log of a server that works, as docs/SESSIONS.md has it, with a
@@ -27,7 +27,8 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	seen, _ := readNumbered(t, iotest.OneByteReader(res.Body), 10) // and not into what comes behind
+	lines := bufio.NewScanner(res.Body)
+	seen, _ := readNumbered(t, lines, 10)
 
 	s.signal(syscall.SIGSTOP)
 	err = os.CopyFS(filepath.Join(backup, "log"), os.DirFS(filepath.Join(store, "log")))
@@ -35,7 +36,7 @@ func TestBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rest, done := readNumbered(t, res.Body, 1<<30)
+	rest, done := readNumbered(t, lines, 1<<30)
 	want := append(seen, rest...)
 	if !done || len(rest) == 0 {
 		t.Fatalf("%d events before the copy, %d after it, done %v", len(seen), len(rest), done)
@@ -54,11 +55,11 @@ func TestBackup(t *testing.T) {
 	copied := serve(t, append(args, backup)...)
 	wantSame(t, "the next turn", copied.turn("tiny-chat", whole, "and then?", sampled), next)
 	_, _, text := copied.do("GET", fmt.Sprintf("/v1/sessions/%s/turns/turn_1?stream=true", under), "")
-	got, done := readNumbered(t, strings.NewReader(text), 1<<30)
+	got, done := readNumbered(t, bufio.NewScanner(strings.NewReader(text)), 1<<30)
 	gotText, gotNumbers := words(got)
 	wantText, wantNumbers := words(want)
 	if !done || gotText != wantText || !slices.Equal(gotNumbers, wantNumbers) {
-		t.Errorf("the turn that was under way, of which %d events came before the copy:\n%q\n%v\nwant\n%q\n%v", len(seen), gotText, gotNumbers, wantText, wantNumbers)
+		t.Errorf("the turn that was under way: %q %v\nwant %q %v", gotText, gotNumbers, wantText, wantNumbers)
 	}
 
 	imported := run(t, archive.stdout, "session", "import", "--server", copied.url)
