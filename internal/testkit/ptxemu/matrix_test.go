@@ -260,6 +260,21 @@ func TestMmaRounding(t *testing.T) {
 	}
 }
 
+// TestMmaInPlace: C may be the registers of D in another order.
+func TestMmaInPlace(t *testing.T) {
+	run := matrixModule(t, "mov.b32 %d0, %a0;\nmov.b32 %d1, %a1;\nmov.b32 %d2, %a2;\nmov.b32 %d3, %a3;\n"+
+		"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%d0, %d1, %d2, %d3}, {0, 0, 0, 0}, {0, 0}, {%d3, %d2, %d1, %d0};", 4, 4)
+	words := make([]uint32, 32*4)
+	for i := range words {
+		words[i] = math.Float32bits(float32(i))
+	}
+	for i, got := range run(words) {
+		if want := words[(3-i/32)*32+i%32]; got != want {
+			t.Fatalf("word %d is %#x, not %#x", i, got, want)
+		}
+	}
+}
+
 // TestShuffleFromOutside: a lane that takes no part gives nothing of use, even
 // if its register holds what would be right.
 func TestShuffleFromOutside(t *testing.T) {
