@@ -49,7 +49,7 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 	READERTIME=10000000x sh scripts/fuzz.sh
 
 test-schedules: $(MODEL) ## batching at full counts: a million steps and canaries, 50 schedules of the real model
-	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 40m -v -run 'SimLong|Schedules|Canaries' -skip CUDA ./scheduler ./engine
+	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 180m -v -run 'SimLong|Schedules|Canaries' -skip CUDA ./scheduler ./engine
 
 test-clients: build $(MODEL) ## clients of OpenAI in Python (and its own API tests), Node and Go, lm-eval and guidellm, against a served model
 	sh test/clients/run.sh $(MODEL) $(CLIENTS)

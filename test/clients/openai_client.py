@@ -12,7 +12,7 @@ import openai
 base_url, model = sys.argv[1:]
 # The key is in OPENAI_API_KEY. Every answer must have the fields and types that
 # the package documents.
-client = openai.OpenAI(base_url=base_url, max_retries=0, timeout=120, _strict_response_validation=True)
+client = openai.OpenAI(base_url=base_url, max_retries=0, timeout=900, _strict_response_validation=True)
 
 listed = client.models.list()
 assert [m.id for m in listed] == [model], listed
@@ -90,7 +90,7 @@ assert [t.token for t in final.choices[0].logprobs.content] == [t.token for t in
 # Completions, echoed and scored. The first token of a prompt has no probability
 # but null, nor have pieces of a stream a reason; from OpenAI neither, which the
 # package's schema does not know.
-loose = openai.OpenAI(base_url=base_url, max_retries=0, timeout=120)
+loose = openai.OpenAI(base_url=base_url, max_retries=0, timeout=900)
 prompts = ["The sky is blue", "Grüße ☺ aus Köln"]
 scored = loose.completions.create(model=model, prompt=prompts, max_tokens=4, temperature=0, n=2, best_of=2, echo=True, logprobs=5)
 assert [c.index for c in scored.choices] == [0, 1, 2, 3]

@@ -35,7 +35,7 @@ serve() {
 	server=$!
 	tries=0
 	until grep -q '^ready: ' "$log"; do
-		if ! kill -0 "$server" 2>/dev/null || [ "$tries" -ge 600 ]; then
+		if ! kill -0 "$server" 2>/dev/null || [ "$tries" -ge 3000 ]; then
 			cat "$log" >&2
 			exit 1
 		fi

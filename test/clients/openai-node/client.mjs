@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import OpenAI from "openai";
 
 const [baseURL, model] = process.argv.slice(2);
-const client = new OpenAI({ baseURL, maxRetries: 0, timeout: 120_000 });
+const client = new OpenAI({ baseURL, maxRetries: 0, timeout: 900_000 });
 const messages = [{ role: "user", content: "Why is the sky blue?" }];
 const greedy = { model, messages, temperature: 0, max_tokens: 16 };
 
