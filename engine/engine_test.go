@@ -11,16 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/graph"
 	"github.com/holdfast-run/holdfast/internal/testkit/echo"
 	"github.com/holdfast-run/holdfast/internal/testkit/golden"
+	"github.com/holdfast-run/holdfast/internal/testkit/leaktest"
 	"github.com/holdfast-run/holdfast/sampler"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // greedy is the parameters of a request that takes the largest logit.
 var greedy = sampler.Params{TopP: 1}

@@ -16,11 +16,12 @@ import (
 
 	"github.com/holdfast-run/holdfast/chat"
 	"github.com/holdfast-run/holdfast/engine"
+	"github.com/holdfast-run/holdfast/internal/testkit/leaktest"
 	"github.com/holdfast-run/holdfast/sampler"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
+	leaktest.Main(m,
 		// The HTTP library's pool cleaner looks only every few seconds whether
 		// its server has stopped.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),

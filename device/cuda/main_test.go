@@ -3,13 +3,12 @@ package cuda_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/testkit/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // small are options of a program for which little has to be emulated.
 func small(rows, tokens, context, blocks int) device.Options {

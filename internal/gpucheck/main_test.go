@@ -7,11 +7,10 @@ import (
 	"os/exec"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/holdfast-run/holdfast/bindings/cublaslt"
 	"github.com/holdfast-run/holdfast/device/cuda"
 	"github.com/holdfast-run/holdfast/internal/testkit/cudatest"
+	"github.com/holdfast-run/holdfast/internal/testkit/leaktest"
 	"github.com/holdfast-run/holdfast/internal/testkit/ptxemu/cudaemu"
 )
 
@@ -29,7 +28,7 @@ func TestMain(m *testing.M) {
 			return
 		}
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // backend is one on the machine's GPU, or on a new emulated one.
