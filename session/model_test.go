@@ -1,11 +1,13 @@
 package session
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/holdfast-run/holdfast/internal/testkit/until"
 	"github.com/holdfast-run/holdfast/internal/testkit/vfstest"
 )
 
@@ -31,20 +33,15 @@ func TestModel(t *testing.T) {
 			w.check()
 		}
 	}
-	var missing []string
-	for range 20 { // a hundred runs do not always reach everything
-		rapid.Check(t, property)
-		missing = missing[:0]
+	missing := func() (verbs []string) {
 		for _, verb := range []string{"create", "begin", "draw", "await", "commit", "abandon", "resume", "rewind", "fork", "update", "park", "delete", "compact", "rewrite", "reopen", "incomplete", "full"} {
 			if seen[verb] == 0 {
-				missing = append(missing, verb)
+				verbs = append(verbs, verb)
 			}
 		}
-		if t.Failed() || len(missing) == 0 {
-			return
-		}
+		return verbs
 	}
-	t.Errorf("nothing did %q: %v", missing, seen)
+	until.Reached(t, property, func() bool { return len(missing()) == 0 }, func() string { return fmt.Sprint(missing(), " of ", seen) })
 }
 
 // tb makes failures rapid's, so that it shrinks them.
