@@ -35,6 +35,9 @@ func TestStepAllocatesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.fill(in)
+		if err := p.orderStep(in); err != nil {
+			t.Fatal(err)
+		}
 		if p.graphFor(&f.size) == nil {
 			t.Fatal("no graph")
 		}

@@ -89,7 +89,7 @@ func (t *product) run(p *program, n uint32) (done bool, err error) {
 	if g.Store == kernels.AddF32 {
 		o.Beta = 1
 	}
-	return true, p.fail("cuBLASLt", s.matmul.Run(p.blas.handle, s.algorithm, o, p.stream))
+	return true, p.fail("cuBLASLt", s.matmul.Run(p.blas.handle, s.algorithm, o, p.compute.stream))
 }
 
 // problem describes a product once for each number of rows; the oldest makes room.

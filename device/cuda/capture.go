@@ -37,7 +37,7 @@ func (p *program) capture() error {
 func (p *program) captureRows(rows int) (captured, error) {
 	g := captured{rows: rows, name: fmt.Sprintf("decode graph of %d rows", rows)}
 	d := p.driver
-	if err := d.StreamBeginCapture(p.stream, cuda.CaptureThreadLocal); err != nil {
+	if err := d.StreamBeginCapture(p.compute.stream, cuda.CaptureThreadLocal); err != nil {
 		return g, p.fail(g.name, err)
 	}
 	s := step{tokens: rows, logits: rows, decode: rows, spans: rows, all: true}
@@ -47,7 +47,7 @@ func (p *program) captureRows(rows int) (captured, error) {
 			break
 		}
 	}
-	recorded, err := d.StreamEndCapture(p.stream)
+	recorded, err := d.StreamEndCapture(p.compute.stream)
 	if recorded != 0 {
 		defer func() { _ = d.GraphDestroy(recorded) }() // the executable one stays
 	}
@@ -57,7 +57,7 @@ func (p *program) captureRows(rows int) (captured, error) {
 	if g.exec, err = d.GraphInstantiate(recorded); err != nil {
 		return g, p.fail(g.name, err)
 	}
-	if err := d.GraphUpload(g.exec, p.stream); err != nil {
+	if err := d.GraphUpload(g.exec, p.compute.stream); err != nil {
 		return g, errors.Join(p.fail(g.name, err), d.GraphExecDestroy(g.exec))
 	}
 	return g, nil

@@ -89,7 +89,7 @@ func (p *program) makeRoom(f *flight) error {
 		return err
 	}
 	// The list is written again: its copy must be over.
-	if err := p.driver.StreamSynchronize(p.stream); err != nil {
+	if err := p.driver.StreamSynchronize(p.compute.stream); err != nil {
 		return p.fail("copy of changes", err)
 	}
 	p.changes.n = 0
@@ -104,9 +104,9 @@ func (p *program) sendChanges(f *flight, rows int) error {
 		return nil
 	}
 	d := p.driver
-	err := d.MemcpyHtoDAsync(devicePtr(p.at.changes), bytesOf(f.changes[:n]), p.stream)
+	err := d.MemcpyHtoDAsync(devicePtr(p.at.changes), bytesOf(f.changes[:n]), p.compute.stream)
 	if err == nil {
-		err = d.MemcpyHtoDAsync(devicePtr(p.at.penalties), bytesOf(f.penalties[:rows]), p.stream)
+		err = d.MemcpyHtoDAsync(devicePtr(p.at.penalties), bytesOf(f.penalties[:rows]), p.compute.stream)
 	}
 	if err != nil {
 		return p.fail("copy of changes", err)

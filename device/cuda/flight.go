@@ -45,7 +45,8 @@ type flight struct {
 	p      *program
 	pinned []byte
 	done   cuda.Event
-	busy   bool // something was asked of the device that done has yet to mark
+	busy   bool   // something was asked of the device that done has yet to mark
+	upTo   uint64 // what done marks: the compute stream's work up to this number
 
 	input     []byte
 	from, to  []uint64
@@ -136,13 +137,18 @@ func (f *flight) wait() error {
 		return f.p.fail(f.name(), err)
 	}
 	f.busy = false
+	f.p.compute.past = max(f.p.compute.past, f.upTo)
 	return nil
 }
 
 // mark notes, in the stream's order, that the flight has asked for all it wants.
 func (f *flight) mark() error {
 	f.busy = true
-	return f.p.fail(f.name(), f.p.driver.EventRecord(f.done, f.p.stream))
+	if err := f.p.driver.EventRecord(f.done, f.p.compute.stream); err != nil {
+		return f.p.fail(f.name(), err)
+	}
+	f.upTo = f.p.compute.last
+	return nil
 }
 
 func (f *flight) name() string {

@@ -129,10 +129,10 @@ func (p *program) start(k *kernel, params kernels.Params, bytes []byte) error {
 	grid := k.Grid(params)
 	err := p.driver.LaunchKernel(k.fn, cuda.Launch{
 		Grid: cuda.Dim{X: grid[0], Y: grid[1], Z: grid[2]}, Block: cuda.Dim{X: k.Threads, Y: 1, Z: 1},
-		SharedBytes: k.Shared, Stream: p.stream, Programmatic: p.images.overlaps,
+		SharedBytes: k.Shared, Stream: p.compute.stream, Programmatic: p.images.overlaps,
 	}, bytes)
 	if err == nil && p.synchronous {
-		err = p.driver.StreamSynchronize(p.stream)
+		err = p.driver.StreamSynchronize(p.compute.stream)
 	}
 	if err != nil {
 		return p.fail(k.Name, err)

@@ -35,6 +35,9 @@ func (p *program) launch() error {
 		f.fillUp(g.rows)
 	}
 	f.busy = true
+	if err := p.orderStep(in); err != nil {
+		return err
+	}
 	if err := p.send(f, in); err != nil {
 		return err
 	}
@@ -43,7 +46,7 @@ func (p *program) launch() error {
 	}
 	if f.keep && f.size.logits > 0 {
 		n := f.size.logits * logitStride(p.graph.Vocab)
-		if err := p.driver.MemcpyDtoHAsync(bytesOf(f.logits[:n]), devicePtr(p.at.role[logits]), p.stream); err != nil {
+		if err := p.driver.MemcpyDtoHAsync(bytesOf(f.logits[:n]), devicePtr(p.at.role[logits]), p.compute.stream); err != nil {
 			return p.fail("copy of logits", err)
 		}
 	}
@@ -54,7 +57,7 @@ func (p *program) launch() error {
 // forward launches the step's operations, or the graph that has them.
 func (p *program) forward(f *flight, g *captured) error {
 	if g != nil {
-		return p.fail(g.name, p.driver.GraphLaunch(g.exec, p.stream))
+		return p.fail(g.name, p.driver.GraphLaunch(g.exec, p.compute.stream))
 	}
 	for _, op := range p.ops {
 		if err := op.run(p, &f.size); err != nil {
@@ -66,7 +69,7 @@ func (p *program) forward(f *flight, g *captured) error {
 
 // send copies the step's arrays, and what changed in the block tables.
 func (p *program) send(f *flight, in *device.StepInput) error {
-	if err := p.driver.MemcpyHtoDAsync(devicePtr(p.at.input), f.input, p.stream); err != nil {
+	if err := p.driver.MemcpyHtoDAsync(devicePtr(p.at.input), f.input, p.compute.stream); err != nil {
 		return p.fail("copy of a step's input", err)
 	}
 	next := 0
@@ -76,7 +79,7 @@ func (p *program) send(f *flight, in *device.StepInput) error {
 			continue
 		}
 		at := p.at.tables[d.Kind] + kernels.Ptr(4*(int(d.Row)*p.opts.MaxBlocks()+int(d.Start)))
-		if err := p.driver.MemcpyHtoDAsync(devicePtr(at), bytesOf(f.tables[next:next+n]), p.stream); err != nil {
+		if err := p.driver.MemcpyHtoDAsync(devicePtr(at), bytesOf(f.tables[next:next+n]), p.compute.stream); err != nil {
 			return p.fail("copy of a block table", err)
 		}
 		next += n

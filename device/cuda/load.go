@@ -54,9 +54,9 @@ func (u *upload) buffer() ([]byte, error) {
 // send copies the first n bytes of the buffer to the device.
 func (u *upload) send(at kernels.Ptr, n int) error {
 	d := u.p.driver
-	err := d.MemcpyHtoDAsync(devicePtr(at), u.half[u.turn][:n], u.p.stream)
+	err := d.MemcpyHtoDAsync(devicePtr(at), u.half[u.turn][:n], u.p.compute.stream)
 	if err == nil {
-		err = d.EventRecord(u.done[u.turn], u.p.stream)
+		err = d.EventRecord(u.done[u.turn], u.p.compute.stream)
 	}
 	u.turn = 1 - u.turn
 	return u.p.fail("copy of weights", err)
@@ -105,7 +105,7 @@ func (p *program) loadWeights(ctx context.Context) (err error) {
 	}
 	defer u.close()
 	defer func() {
-		if e := p.driver.StreamSynchronize(p.stream); err == nil {
+		if e := p.driver.StreamSynchronize(p.compute.stream); err == nil {
 			err = p.fail("copy of weights", e)
 		}
 	}()

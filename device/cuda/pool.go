@@ -13,7 +13,8 @@ import (
 //
 // Host memory of callers is not page-locked. Blocks pass through slots that are: a
 // saved one goes on to the caller's memory when its ticket is waited for, when its
-// slot is wanted, or before anything is loaded, whichever comes first.
+// slot is wanted, or before anything is loaded, whichever comes first. Saves and
+// loads run beside the steps, in the order that lane has.
 type pool struct {
 	p      *program
 	kind   device.PoolKind
@@ -21,6 +22,8 @@ type pool struct {
 	blocks int
 	slots  [poolSlots]slot
 	next   int
+
+	touched []touched // per block
 
 	// Arguments of what runs on the thread.
 	from, to               int32
@@ -45,6 +48,7 @@ type slot struct {
 // failed. The pool stays in its place for the program's life.
 func (q *pool) place(p *program, kind device.PoolKind) {
 	*q = pool{p: p, kind: kind, block: p.blockBytes(kind), blocks: p.opts.Blocks[kind]}
+	q.touched = make([]touched, q.blocks)
 	q.copyFn, q.saveFn, q.loadFn = q.copy, q.save, q.load
 	for i := range q.slots {
 		q.slots[i].pool = q
@@ -119,7 +123,13 @@ func (q *pool) copy() error {
 	if q.from == q.to || q.block == 0 {
 		return nil
 	}
-	return q.p.fail("copy of a block", q.p.driver.MemcpyDtoDAsync(q.address(q.to), q.address(q.from), uint64(q.block), q.p.stream))
+	to := &q.touched[q.to]
+	if err := q.p.follow(&q.p.compute, &q.p.copies, max(q.p.loaded, to.saved)); err != nil {
+		return err
+	}
+	q.p.compute.last++
+	to.wrote = q.p.compute.last
+	return q.p.fail("copy of a block", q.p.driver.MemcpyDtoDAsync(q.address(q.to), q.address(q.from), uint64(q.block), q.p.compute.stream))
 }
 
 // Save implements device.Pool. host is written by the time that the ticket is done,
@@ -143,7 +153,13 @@ func (q *pool) save() error {
 	if err != nil {
 		return err
 	}
-	if err := q.p.driver.MemcpyDtoHAsync(s.data, q.address(q.from), q.p.stream); err != nil {
+	from := &q.touched[q.from]
+	if err := q.p.follow(&q.p.copies, &q.p.compute, from.wrote); err != nil {
+		return err
+	}
+	q.p.copies.last++
+	from.saved = q.p.copies.last
+	if err := q.p.driver.MemcpyDtoHAsync(s.data, q.address(q.from), q.p.copies.stream); err != nil {
 		return q.p.fail("save of a block", err)
 	}
 	s.host = q.host
@@ -176,7 +192,12 @@ func (q *pool) load() error {
 		return err
 	}
 	copy(s.data, q.host)
-	if err := q.p.driver.MemcpyHtoDAsync(q.address(q.to), s.data, q.p.stream); err != nil {
+	if err := q.p.follow(&q.p.copies, &q.p.compute, q.p.compute.last); err != nil {
+		return err
+	}
+	q.p.copies.last++
+	q.p.loaded = q.p.copies.last
+	if err := q.p.driver.MemcpyHtoDAsync(q.address(q.to), s.data, q.p.copies.stream); err != nil {
 		return q.p.fail("load of a block", err)
 	}
 	return s.mark()
@@ -189,10 +210,10 @@ func (q *pool) take() (*slot, error) {
 	return q.slot, q.slot.finish()
 }
 
-// mark notes when the slot's copy is over, in the stream's order.
+// mark notes when the slot's copy is over, in the copy stream's order.
 func (s *slot) mark() error {
 	s.busy = true
-	return s.pool.p.fail("event", s.pool.p.driver.EventRecord(s.done, s.pool.p.stream))
+	return s.pool.p.fail("event", s.pool.p.driver.EventRecord(s.done, s.pool.p.copies.stream))
 }
 
 // finish waits for the slot's copy and passes a saved block on.

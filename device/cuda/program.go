@@ -26,7 +26,9 @@ type program struct {
 	lost        error // set once the context is lost, until Rebuild
 
 	context cuda.Context
-	stream  cuda.Stream
+	compute lane   // steps, and copies of blocks on the device
+	copies  lane   // blocks to the host and back
+	loaded  uint64 // number of the last load of a block
 	images  *images
 	modules map[string]cuda.Module
 	kernels map[string]*kernel
@@ -79,8 +81,8 @@ func (p *program) open(ctx context.Context) (err error) {
 	if err := p.reserve(list); err != nil {
 		return err
 	}
-	if p.stream, err = d.StreamCreate(0); err != nil {
-		return p.fail("stream", err)
+	if err := p.openLanes(); err != nil {
+		return err
 	}
 	if err := p.loadModules(ctx, b); err != nil {
 		return err
@@ -152,15 +154,15 @@ func (p *program) clearPools() error {
 			continue
 		}
 		n := o.Blocks[kind] * p.blockBytes(device.PoolKind(kind))
-		err := p.driver.MemsetD8Async(devicePtr(p.at.pools[kind]), 0, uint64(n), p.stream)
+		err := p.driver.MemsetD8Async(devicePtr(p.at.pools[kind]), 0, uint64(n), p.compute.stream)
 		if err == nil {
-			err = p.driver.MemsetD8Async(devicePtr(p.at.tables[kind]), 0, uint64(4*o.MaxRows*o.MaxBlocks()), p.stream)
+			err = p.driver.MemsetD8Async(devicePtr(p.at.tables[kind]), 0, uint64(4*o.MaxRows*o.MaxBlocks()), p.compute.stream)
 		}
 		if err != nil {
 			return p.fail("KV cache", err)
 		}
 	}
-	return p.fail("sampler", p.driver.MemsetD8Async(devicePtr(p.at.sampled), 0xff, uint64(4*o.MaxRows), p.stream))
+	return p.fail("sampler", p.driver.MemsetD8Async(devicePtr(p.at.sampled), 0xff, uint64(4*o.MaxRows), p.compute.stream))
 }
 
 // Class implements device.Program. Tensor cores of other architectures add in other
@@ -259,9 +261,8 @@ func (p *program) release() error {
 	for _, at := range p.owned {
 		note(d.MemFree(at))
 	}
-	if p.stream != 0 {
-		note(d.StreamDestroy(p.stream))
-	}
+	p.compute.close(d, note)
+	p.copies.close(d, note)
 	note(d.DevicePrimaryCtxRelease(p.info.Device))
 	return errors.Join(errs...)
 }

@@ -25,7 +25,7 @@ func (p *program) randomWeights() (err error) {
 	}
 	defer u.close()
 	defer func() {
-		if e := p.driver.StreamSynchronize(p.stream); err == nil {
+		if e := p.driver.StreamSynchronize(p.compute.stream); err == nil {
 			err = p.fail("random weights", e)
 		}
 	}()
@@ -39,7 +39,7 @@ func (p *program) randomWeights() (err error) {
 		}
 		for done < m.bytes {
 			n := min(done, m.bytes-done)
-			if err := p.driver.MemcpyDtoDAsync(devicePtr(m.at+kernels.Ptr(done)), devicePtr(m.at), uint64(n), p.stream); err != nil {
+			if err := p.driver.MemcpyDtoDAsync(devicePtr(m.at+kernels.Ptr(done)), devicePtr(m.at), uint64(n), p.compute.stream); err != nil {
 				return p.fail("random weights", err)
 			}
 			done += n

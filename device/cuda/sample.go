@@ -61,7 +61,7 @@ func (p *program) sample() error {
 		greedy = p.draw(f, rows, i) && greedy
 	}
 	d := p.driver
-	if err := d.MemcpyHtoDAsync(devicePtr(p.at.draws), bytesOf(f.draws[:len(rows)]), p.stream); err != nil {
+	if err := d.MemcpyHtoDAsync(devicePtr(p.at.draws), bytesOf(f.draws[:len(rows)]), p.compute.stream); err != nil {
 		return p.fail("copy of draws", err)
 	}
 	if err := p.change(f, rows); err != nil {
@@ -77,7 +77,7 @@ func (p *program) sample() error {
 			return err
 		}
 	}
-	if err := d.MemcpyDtoHAsync(bytesOf(f.tokens[:len(rows)]), devicePtr(p.at.tokens), p.stream); err != nil {
+	if err := d.MemcpyDtoHAsync(bytesOf(f.tokens[:len(rows)]), devicePtr(p.at.tokens), p.compute.stream); err != nil {
 		return p.fail("copy of tokens", err)
 	}
 	return f.mark()
