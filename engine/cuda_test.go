@@ -220,3 +220,25 @@ func TestAutoWithoutGPU(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHostMemoryCUDA: blocks of preempted sequences are in page-locked memory, or in
+// other memory, with a word about it, where that cannot be had.
+func TestHostMemoryCUDA(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		start, emu := onGPU(t, golden.TinyChat(t), 0)
+		if refused {
+			emu.Inject("cuMemHostRegister_v2", 1, driver.OutOfMemory)
+		}
+		var log bytes.Buffer
+		e := start(Config{MaxSequences: 1, HostBlocks: 2, Log: slog.New(slog.NewTextHandler(&log, nil))}, nil)
+		if n := 2 * e.loop.prog.Pool(device.Full).BlockBytes(); len(e.loop.host) != n || (e.loop.slab != nil) != refused {
+			t.Errorf("refused %v: %d bytes, want %d, slab %v", refused, len(e.loop.host), n, e.loop.slab != nil)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+		if said := strings.Contains(log.String(), "not page-locked"); said != refused || emu.Calls("cuMemHostRegister_v2") != 1 {
+			t.Errorf("refused %v: %d calls, log %q", refused, emu.Calls("cuMemHostRegister_v2"), log.String())
+		}
+	}
+}

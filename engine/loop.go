@@ -36,7 +36,7 @@ type loop struct {
 	sched *scheduler.Scheduler
 	itl   time.Duration // target between two tokens of one sequence
 	host  []byte        // blocks of preempted sequences
-	slab  *slab.Slab    // behind host
+	slab  *slab.Slab    // behind host, if that is not the program's
 	live  []*Generation // accepted and not ended; each knows its place
 	purse purse
 	tier  *tier // nil without a store
@@ -71,8 +71,8 @@ type loop struct {
 	seen     Stats
 }
 
-// newLoop returns a loop that is not running yet. The slab of host memory is
-// the loop's until close.
+// newLoop returns a loop that is not running yet. The slab of host memory, if it has
+// one, is the loop's until close.
 func newLoop(prog device.Program, o device.Options, cfg Config) (*loop, error) {
 	pool := newPool(o)
 	l := &loop{
@@ -93,14 +93,27 @@ func newLoop(prog device.Program, o device.Options, cfg Config) (*loop, error) {
 		l.itl = stepTime
 	}
 	if cfg.HostBlocks > 0 {
-		n := cfg.HostBlocks * prog.Pool(device.Full).BlockBytes()
-		var err error
-		if l.slab, err = slab.New(n); err != nil {
+		if err := l.openHost(cfg.HostBlocks * prog.Pool(device.Full).BlockBytes()); err != nil {
 			return nil, err
 		}
-		l.host = l.slab.Take(n)
 	}
 	return l, nil
+}
+
+// openHost allocates n bytes for blocks of preempted sequences: the program's, if it
+// has memory that it copies faster to.
+func (l *loop) openHost(n int) (err error) {
+	if a, ok := l.prog.(device.HostAllocator); ok {
+		if l.host, err = a.HostMemory(n); err == nil {
+			return nil
+		}
+		l.log.Warn("host memory for preempted sequences is not page-locked; they are slower to come back", "bytes", n, "error", err)
+	}
+	if l.slab, err = slab.New(n); err != nil {
+		return err
+	}
+	l.host = l.slab.Take(n)
+	return nil
 }
 
 // newPool returns the books of the device's pools.

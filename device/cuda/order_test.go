@@ -50,6 +50,8 @@ type ordered struct {
 	after [2][]float32 // what read gives then
 	holds [orderBlocks][]byte
 	saves []pendingSave
+	host  [orderBlocks][]byte // page-locked
+	keeps [orderBlocks][]byte // what those hold; nil if nothing
 	steps []pendingStep
 }
 
@@ -83,6 +85,42 @@ func (o *ordered) learn() {
 	for b := range o.holds {
 		o.load(int32(b), o.kv[0])
 	}
+}
+
+// lock takes page-locked memory for blocks.
+func (o *ordered) lock() {
+	n := o.pool.BlockBytes()
+	data, err := o.r.Program.(device.HostAllocator).HostMemory(orderBlocks * n)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	for i := range o.host {
+		o.host[i] = data[i*n : (i+1)*n]
+	}
+}
+
+// out saves a block to page-locked memory, and seldom waits; back loads what is there.
+func (o *ordered) out(b int32, h int) {
+	ticket, err := o.pool.Save(b, o.host[h])
+	if err == nil && o.rng.IntN(4) == 0 {
+		if _, err = ticket.Wait(); !slices.Equal(o.host[h], o.holds[b]) {
+			o.t.Fatal("a save to page-locked memory has other bytes than the block had")
+		}
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.keeps[h] = o.holds[b]
+}
+
+func (o *ordered) back(h int, b int32) {
+	if o.keeps[h] == nil {
+		return
+	}
+	if _, err := o.pool.Load(o.host[h], b); err != nil {
+		o.t.Fatal(err)
+	}
+	o.holds[b] = o.keeps[h]
 }
 
 // load loads a block from memory that is something else's at once.
@@ -158,7 +196,7 @@ func (o *ordered) waitStep() {
 // act does one thing, drawn.
 func (o *ordered) act() {
 	b, text := o.rng.Int32N(orderBlocks), o.rng.IntN(2)
-	switch n := o.rng.IntN(20); {
+	switch n := o.rng.IntN(24); {
 	case n < 5:
 		o.load(b, o.kv[text])
 	case n < 9:
@@ -177,8 +215,12 @@ func (o *ordered) act() {
 		o.launch(read(b), want)
 	case n < 18:
 		o.waitSave()
-	default:
+	case n < 20:
 		o.waitStep()
+	case n < 22:
+		o.out(b, o.rng.IntN(orderBlocks))
+	default:
+		o.back(o.rng.IntN(orderBlocks), b)
 	}
 }
 
@@ -197,6 +239,7 @@ func TestOrder(t *testing.T) {
 	for seed := uint64(1); seed <= 3; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			o, _ := openOrdered(t, seed)
+			o.lock()
 			for range 100 {
 				o.act()
 			}
@@ -213,6 +256,7 @@ func TestOrder(t *testing.T) {
 // blocks for the save.
 func TestSaveBesideSteps(t *testing.T) {
 	o, emu := openOrdered(t, 0)
+	o.lock()
 	o.launch(fill(0, o.texts[0]), nil)
 	o.waitStep()
 	for _, c := range []struct {
@@ -232,6 +276,10 @@ func TestSaveBesideSteps(t *testing.T) {
 		{"a load behind it", func() { o.load(1, o.kv[1]) }, 0},
 		{"a step behind loads", func() { o.launch(read(2), nil) }, 1},
 		{"a step behind that", func() { o.launch(read(2), nil) }, 0},
+		{"a save to page-locked memory", func() { o.out(2, 0) }, 0},
+		{"a step that writes the saved block again", func() { o.launch(fill(2, o.texts[0]), nil) }, 1},
+		{"a load from page-locked memory", func() { o.back(0, 1) }, 1},
+		{"a step behind that load", func() { o.launch(read(1), nil) }, 1},
 	} {
 		before := emu.Calls("cuStreamWaitEvent")
 		c.do()
@@ -283,4 +331,75 @@ func TestLostBesideSteps(t *testing.T) {
 	o.save(1)
 	o.launch(fill(1, o.texts[0]), nil)
 	o.waitSave()
+}
+
+// TestHostMemory: blocks go straight to and from page-locked memory, however many are
+// on their way, and do so again after a Rebuild; where it cannot be locked they pass
+// through slots. What cannot be had is an error that leaves nothing behind.
+func TestHostMemory(t *testing.T) {
+	o, emu := openOrdered(t, 0)
+	memory := o.r.Program.(device.HostAllocator)
+	before := fmt.Sprint(emu.Leaks())
+	emu.Inject("cuMemHostRegister_v2", 1, driver.OutOfMemory)
+	if _, err := memory.HostMemory(64); !errors.Is(err, driver.OutOfMemory) {
+		t.Error("no memory:", err)
+	}
+	if left := fmt.Sprint(emu.Leaks()); left != before {
+		t.Errorf("left behind: %v, before %v", left, before)
+	}
+	o.lock()
+	if _, err := memory.HostMemory(64); err == nil {
+		t.Error("memory a second time")
+	}
+	rebuild := o.r.Program.(device.Rebuilder).Rebuild
+	moves := func(straight bool) {
+		t.Helper()
+		was := emu.Calls("cuEventSynchronize")
+		for i := range 20 {
+			if _, err := o.pool.Save(int32(i%orderBlocks), o.host[i%orderBlocks]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := emu.Calls("cuEventSynchronize") - was; (n == 0) != straight {
+			t.Errorf("saves waited %d times for a slot; straight: %v", n, straight)
+		}
+		o.out(0, 1)
+		o.back(1, 2)
+		o.save(2)
+		o.waitSave()
+	}
+	moves(true)
+
+	emu.Inject("cuMemcpyDtoDAsync_v2", 1, driver.IllegalAddress)
+	if _, err := o.pool.Copy(0, 1); !errors.Is(err, device.ErrLost) {
+		t.Fatal(err)
+	}
+	emu.Inject("cuMemAlloc_v2", 1, driver.OutOfMemory)
+	if err := rebuild(t.Context(), nil); !errors.Is(err, device.ErrNoMemory) || emu.Calls("cuMemHostUnregister") != 0 {
+		t.Errorf("a Rebuild that failed before memory was locked: %v, unlocked %d times", err, emu.Calls("cuMemHostUnregister"))
+	}
+	if err := rebuild(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, locked := range []bool{true, false, true} {
+		emu.Inject("cuMemcpyDtoDAsync_v2", 1, driver.IllegalAddress)
+		if _, err := o.pool.Copy(0, 1); !errors.Is(err, device.ErrLost) {
+			t.Fatal(err)
+		}
+		if _, err := o.pool.Save(0, o.host[0]); !errors.Is(err, device.ErrLost) {
+			t.Error("saved by a lost program:", err)
+		}
+		if !locked {
+			emu.Inject("cuMemHostRegister_v2", 1, driver.OutOfMemory)
+		}
+		if err := rebuild(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		for i := range o.texts {
+			o.texts[i] = nil
+		}
+		o.saves, o.steps = nil, nil
+		o.learn()
+		moves(locked)
+	}
 }

@@ -11,10 +11,11 @@ import (
 // pool holds the KV blocks of one kind: [layer][K, V][head][32 tokens][dim], a block
 // contiguous over all layers, so that it moves as one copy.
 //
-// Host memory of callers is not page-locked. Blocks pass through slots that are: a
-// saved one goes on to the caller's memory when its ticket is waited for, when its
-// slot is wanted, or before anything is loaded, whichever comes first. Saves and
-// loads run beside the steps, in the order that lane has.
+// Blocks go straight to and from memory of HostMemory. What else callers have is not
+// page-locked, and blocks pass through slots that are: a saved one goes on to the
+// caller's memory when its ticket is waited for, when its slot is wanted, or before
+// anything is loaded from such memory, whichever comes first. Saves and loads run
+// beside the steps, in the order that lane has.
 type pool struct {
 	p      *program
 	kind   device.PoolKind
@@ -28,7 +29,7 @@ type pool struct {
 	// Arguments of what runs on the thread.
 	from, to               int32
 	host                   []byte
-	slot                   *slot
+	slot                   *slot // nil if host needs none
 	copyFn, saveFn, loadFn func() error
 }
 
@@ -145,11 +146,14 @@ func (q *pool) Save(block int32, host []byte) (device.Ticket, error) {
 	if err := q.p.thread.do(q.saveFn); err != nil {
 		return nil, err
 	}
+	if q.slot == nil {
+		return straight{q.p}, nil
+	}
 	return &saved{q.slot, &host[0]}, nil
 }
 
 func (q *pool) save() error {
-	s, err := q.take()
+	to, err := q.way()
 	if err != nil {
 		return err
 	}
@@ -159,14 +163,18 @@ func (q *pool) save() error {
 	}
 	q.p.copies.last++
 	from.saved = q.p.copies.last
-	if err := q.p.driver.MemcpyDtoHAsync(s.data, q.address(q.from), q.p.copies.stream); err != nil {
+	if err := q.p.driver.MemcpyDtoHAsync(to, q.address(q.from), q.p.copies.stream); err != nil {
 		return q.p.fail("save of a block", err)
 	}
-	s.host = q.host
-	return s.mark()
+	if q.slot == nil {
+		return nil
+	}
+	q.slot.host = q.host
+	return q.slot.mark()
 }
 
-// Load implements device.Pool. host may be changed once Load has returned.
+// Load implements device.Pool. host, unless it is of HostMemory, may be changed once
+// Load has returned.
 func (q *pool) Load(host []byte, block int32) (device.Ticket, error) {
 	if err := q.check(block, host); err != nil {
 		return nil, err
@@ -175,39 +183,54 @@ func (q *pool) Load(host []byte, block int32) (device.Ticket, error) {
 		return device.Done{}, nil
 	}
 	q.to, q.host = block, host
-	return device.Done{}, q.p.thread.do(q.loadFn)
+	if err := q.p.thread.do(q.loadFn); err != nil {
+		return nil, err
+	}
+	if q.slot == nil {
+		return straight{q.p}, nil
+	}
+	return device.Done{}, nil
 }
 
 func (q *pool) load() error {
-	// host may be where an earlier Save goes.
-	for i := range q.slots {
-		if s := &q.slots[(q.next+i)%poolSlots]; s.host != nil {
-			if err := s.finish(); err != nil {
-				return err
-			}
-		}
-	}
-	s, err := q.take()
+	from, err := q.way()
 	if err != nil {
 		return err
 	}
-	copy(s.data, q.host)
+	if q.slot != nil {
+		// host may be where an earlier Save goes.
+		for i := range q.slots {
+			if s := &q.slots[(q.next+i)%poolSlots]; s.host != nil {
+				if err := s.finish(); err != nil {
+					return err
+				}
+			}
+		}
+		copy(from, q.host)
+	}
 	if err := q.p.follow(&q.p.copies, &q.p.compute, q.p.compute.last); err != nil {
 		return err
 	}
 	q.p.copies.last++
 	q.p.loaded = q.p.copies.last
-	if err := q.p.driver.MemcpyHtoDAsync(q.address(q.to), s.data, q.p.copies.stream); err != nil {
+	if err := q.p.driver.MemcpyHtoDAsync(q.address(q.to), from, q.p.copies.stream); err != nil {
 		return q.p.fail("load of a block", err)
 	}
-	return s.mark()
+	if q.slot == nil {
+		return nil
+	}
+	return q.slot.mark()
 }
 
-// take returns the oldest slot, free.
-func (q *pool) take() (*slot, error) {
+// way returns the page-locked memory that the host's side of a copy has: the caller's,
+// or that of the oldest slot, free.
+func (q *pool) way() ([]byte, error) {
+	if q.slot = nil; q.p.host.has(q.host) {
+		return q.host, q.p.lost
+	}
 	q.slot = &q.slots[q.next]
 	q.next = (q.next + 1) % poolSlots
-	return q.slot, q.slot.finish()
+	return q.slot.data, q.slot.finish()
 }
 
 // mark notes when the slot's copy is over, in the copy stream's order.

@@ -36,6 +36,7 @@ type program struct {
 	at      buffers
 	blas    *blas
 	pools   [device.PoolKinds]pool
+	host    hostMemory
 	layout  inputLayout
 	graphs  []captured
 	table   *device.Table
@@ -116,6 +117,11 @@ func (p *program) open(ctx context.Context) (err error) {
 	}
 	for kind := range p.pools {
 		if err := p.pools[kind].open(); err != nil {
+			return err
+		}
+	}
+	if p.host.slab != nil {
+		if err := p.lockHost(); contextLost(err) {
 			return err
 		}
 	}
@@ -202,7 +208,7 @@ func (p *program) Rebuild(ctx context.Context, progress func(done, total int64))
 	o.Progress = progress
 	fresh, err := p.backend.newProgram(p.graph, p.file, o)
 	if err == nil {
-		fresh.driver, fresh.info, fresh.thread = p.driver, p.info, p.thread
+		fresh.driver, fresh.info, fresh.thread, fresh.host = p.driver, p.info, p.thread, p.host
 		*p = fresh
 		err = p.thread.do(func() error { return p.open(ctx) })
 	}
@@ -222,7 +228,7 @@ func (p *program) Close() error {
 	err := p.thread.do(p.release)
 	p.thread.close()
 	p.thread = nil
-	return err
+	return errors.Join(err, p.host.close())
 }
 
 // release gives everything back, on the thread.
@@ -239,6 +245,7 @@ func (p *program) release() error {
 		}
 	}
 	if p.lost != nil {
+		p.host.locked = false
 		err := d.DevicePrimaryCtxReset(p.info.Device)
 		_ = d.DevicePrimaryCtxRelease(p.info.Device) // the reset may have counted it
 		return err
@@ -254,6 +261,7 @@ func (p *program) release() error {
 	for i := range p.pools {
 		note(p.pools[i].close())
 	}
+	note(p.host.unlock(d))
 	note(p.blas.close())
 	for _, m := range p.modules {
 		note(d.ModuleUnload(m))
