@@ -133,8 +133,8 @@ func (q *pool) copy() error {
 	return q.p.fail("copy of a block", q.p.driver.MemcpyDtoDAsync(q.address(q.to), q.address(q.from), uint64(q.block), q.p.compute.stream))
 }
 
-// Save implements device.Pool. host is written by the time that the ticket is done,
-// and before anything is loaded.
+// Save implements device.Pool. host is written by the time that the ticket is done; a
+// Load from there that is asked for later finds the block, waited for or not.
 func (q *pool) Save(block int32, host []byte) (device.Ticket, error) {
 	if err := q.check(block, host); err != nil {
 		return nil, err
