@@ -9,7 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-func model(t *testing.T) *kong.Application {
+func model(t testing.TB) *kong.Application {
 	t.Helper()
 	return newParser(streams{out: io.Discard, err: io.Discard}, func(int) {}).Model
 }

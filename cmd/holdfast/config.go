@@ -39,6 +39,11 @@ func readConfig(path string, flags []*kong.Flag) (*configFile, error) {
 	if len(data) > maxConfigBytes {
 		return nil, fmt.Errorf("config: %s: more than %s", path, bytesText(maxConfigBytes))
 	}
+	return parseConfig(path, data, flags)
+}
+
+// parseConfig reads what is in a file.
+func parseConfig(path string, data []byte, flags []*kong.Flag) (*configFile, error) {
 	c := &configFile{path: path, values: map[string]any{}}
 	known := map[string]*kong.Flag{}
 	for _, f := range flags {
