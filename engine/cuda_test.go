@@ -76,24 +76,8 @@ func TestSchedulesDoNotMatterCUDA(t *testing.T) {
 	}
 
 	e = start(Config{MaxSequences: 4, HostBlocks: 4}, func(l *loaded) { l.opts.Blocks[device.Full] = 4 })
-	got := &traces{of: map[string]*trace{}}
-	e.loop.tap = got.tap
-	var live []*Generation
-	for i := range all { // those that grow first
-		r := all[(i+6)%len(all)]
-		for choice := range max(r.N, 1) {
-			live = append(live, e.prepare(t.Context(), r, choice))
-		}
-	}
-	if err := e.loop.submit(live...); err != nil {
-		t.Fatal(err)
-	}
-	for _, g := range live {
-		if _, err := got.read(g, -1); err != nil {
-			t.Fatal(err)
-		}
-		g.Close()
-	}
+	grow := 6 % len(all) // those that grow come first
+	got := together(t, e, slices.Concat(all[grow:], all[:grow]))
 	waitIdle(t, e)
 	s := e.Stats()
 	if err := e.Close(); err != nil {
@@ -141,29 +125,13 @@ func TestFaultsCUDA(t *testing.T) {
 		e := start(Config{MaxSequences: 4, HostBlocks: 2}, func(l *loaded) { l.opts.Blocks[device.Full] = 4 })
 		defer e.Close()
 		e.loop.rebuilds.most = math.MaxInt
-		got := &traces{of: map[string]*trace{}}
-		e.loop.tap = got.tap
 		memory := emu.Memory().Used()
 		for symbol, calls := range faults {
 			for _, n := range calls {
 				emu.Inject(symbol, n, driver.IllegalAddress)
 			}
 		}
-		var live []*Generation
-		for _, r := range all {
-			for choice := range max(r.N, 1) {
-				live = append(live, e.prepare(t.Context(), r, choice))
-			}
-		}
-		if err := e.loop.submit(live...); err != nil {
-			t.Fatal(err)
-		}
-		for _, g := range live {
-			if _, err := got.read(g, -1); err != nil {
-				t.Fatal(err)
-			}
-			g.Close()
-		}
+		got := together(t, e, all)
 		s := waitIdle(t, e)
 		if now := emu.Memory().Used(); now != memory {
 			t.Errorf("%v: %d bytes of the GPU are used, %d before", faults, now, memory)

@@ -129,6 +129,29 @@ func alone(t *testing.T, e *Engine, all []Request) *traces {
 	return ts
 }
 
+// together runs all choices of all requests at once, handed over in this order.
+func together(t *testing.T, e *Engine, all []Request) *traces {
+	t.Helper()
+	ts := &traces{of: map[string]*trace{}}
+	e.loop.tap = ts.tap
+	var live []*Generation
+	for _, r := range all {
+		for choice := range max(r.N, 1) {
+			live = append(live, e.prepare(t.Context(), r, choice))
+		}
+	}
+	if err := e.loop.submit(live...); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range live {
+		if _, err := ts.read(g, -1); err != nil {
+			t.Fatal(err)
+		}
+		g.Close()
+	}
+	return ts
+}
+
 // schedule runs some of the requests as its seed says, and compares.
 func schedule(t *testing.T, seed uint64, want *traces, all []Request, start func(Config, func(*loaded)) *Engine) Stats {
 	rng := rand.New(rand.NewPCG(seed, 1))
