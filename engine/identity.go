@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/device"
 	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/atomicfile"
 	"github.com/holdfast-run/holdfast/kvcache"
 	"github.com/holdfast-run/holdfast/tokenizer"
 	"github.com/holdfast-run/holdfast/weights"
@@ -142,22 +143,10 @@ func readDigests(path string) digestCache {
 	return c
 }
 
-// writeDigests replaces the cache file atomically.
+// writeDigests replaces the cache file. Without it the next start is slower.
 func writeDigests(path string, c digestCache) {
-	data, err := json.Marshal(c)
-	if err != nil {
-		return
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), digestFile+".*")
-	if err != nil {
-		return
-	}
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
+	if data, err := json.Marshal(c); err == nil {
+		_ = atomicfile.Write(path, data)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/holdfast-run/holdfast/internal/atomicfile"
 )
 
 // imageCache keeps compiled images in a folder, one a file. A file's name is the digest
@@ -62,21 +64,8 @@ func (c imageCache) put(key string, image []byte) {
 	if c.dir == "" || len(image)+sha256.Size > maxCachedBytes || os.MkdirAll(c.dir, 0o700) != nil {
 		return
 	}
-	f, err := os.CreateTemp(c.dir, "new-*"+imageSuffix)
-	if err != nil {
-		return
-	}
 	sum := sha256.Sum256(image)
-	_, err = f.Write(append(sum[:], image...))
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), c.path(key))
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
+	_ = atomicfile.Write(c.path(key), append(sum[:], image...))
 	c.trim()
 }
 
