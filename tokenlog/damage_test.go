@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -400,4 +401,23 @@ func TestBegunSegmentEndsTheOneBefore(t *testing.T) {
 		t.Errorf("%q, %+v", text(got), l.Recovery())
 	}
 	mustClose(t, l)
+}
+
+// TestMemoryFollowsTheFile: a header that claims more than its file has costs no memory;
+// what the file has is read.
+func TestMemoryFollowsTheFile(t *testing.T) {
+	file := example{major, minor}.file()
+	le.PutUint64(file[56:], maxSegment)
+	reseal(file)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	l, records := mustOpen(t, diskWith(t, "00000001.seg", file), small)
+	mustClose(t, l)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 {
+		t.Errorf("a file of %d bytes took %d MiB", len(file), n>>20)
+	}
+	if len(records) != 2 {
+		t.Errorf("replayed %q", text(records))
+	}
 }

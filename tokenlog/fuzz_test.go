@@ -19,6 +19,8 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte{1, 0x64, 0x10, 0xff})             // length of a payload
 	f.Add([]byte{1, 0x68, 0x10, 3})                // group
 	f.Add([]byte{0, 0x30, 0x10, 1, 0xb4, 0x1f, 9}) // a check, an offset in the directory
+	f.Add([]byte{1, 0x3b, 0, 0x1e})                // size of the file: 480 MiB more
+	f.Add([]byte{1, 0xb6, 0x10, 3, 0x2c, 0x20, 0}) // an owner ends, and the log was not closed
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 8 {
 		edits := []byte{byte(rng.Uint32())}
@@ -88,9 +90,29 @@ func use(t *testing.T, file []byte) {
 		t.Fatal(err)
 	}
 	l, second := mustOpen(t, disk, small)
-	want := append(text(first), "77.1* after")
-	if got := text(second); fmt.Sprint(got) != fmt.Sprint(want) {
+	want := append(text(living(first)), "77.1* after")
+	if got := text(living(second)); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("replayed %q, then %q", want, got)
 	}
 	mustClose(t, l)
+}
+
+// living returns the records that are somebody's: not those of an owner that ended, or
+// began anew behind them. Of the others a log may keep some, and none for long.
+func living(records []Record) (s []Record) {
+	begins := map[Owner]int{}
+	for i, r := range records {
+		switch {
+		case r.End:
+			begins[r.Owner] = i + 1
+		case r.Base:
+			begins[r.Owner] = i
+		}
+	}
+	for i, r := range records {
+		if i >= begins[r.Owner] {
+			s = append(s, r)
+		}
+	}
+	return s
 }

@@ -175,16 +175,21 @@ func (r *recovery) living(segments []*segment) []*segment {
 	return living
 }
 
-// load reads the batches of a segment, all between the header and its copy. Pages
-// that cannot be read, after a second try, are zeros and counted. The bytes are
-// valid until the next load.
+// load reads the batches of a segment, all between the header and its copy, of a file
+// that was cut short those that it has: memory follows the file, not what its header
+// says. Pages that cannot be read, after a second try, are zeros and counted. The
+// bytes are valid until the next load.
 func (r *recovery) load(s *segment) (data []byte, err error) {
 	if s.file == nil {
 		if s.file, err = r.l.fs.Open(r.l.path(s.name), 0); err != nil {
 			return nil, err
 		}
 	}
-	n := int(s.size - 2*pageSize)
+	size, err := s.file.Size()
+	if err != nil {
+		return nil, err
+	}
+	n := int(max(0, min(s.size-2*pageSize, (size-1)&^(pageSize-1))))
 	if len(r.buf) < n {
 		r.buf = make([]byte, n)
 	}
