@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/holdfast-run/holdfast/internal/vfs"
 )
 
 // Recovery is what Open found.
@@ -58,11 +60,14 @@ func (r *recovery) run(files []logFile) error {
 		return err
 	}
 	r.l.segments = r.living(segments)
+	// What only the last batch says is free may be used again already.
+	full := slices.DeleteFunc(slices.Clone(r.l.segments), func(s *segment) bool { return s.end <= r.free || s.end == s.first })
 	expect := r.free
-	for _, s := range r.l.segments {
-		// What only the last batch says is free may be used again already.
-		if s.end <= r.free || s.end == s.first {
-			continue
+	for i, s := range full {
+		if i+1 < len(full) {
+			if err := r.open(full[i+1]); err != nil {
+				return err
+			}
 		}
 		if s.first > expect {
 			r.damage(Damage{LSN: expect, Size: int64(s.first - expect), What: "segments are missing", Unknown: true})
@@ -175,15 +180,21 @@ func (r *recovery) living(segments []*segment) []*segment {
 	return living
 }
 
+// open opens a segment, which then comes from the disk while another is replayed.
+func (r *recovery) open(s *segment) (err error) {
+	if s.file == nil {
+		s.file, err = r.l.fs.Open(r.l.path(s.name), vfs.ReadAhead)
+	}
+	return err
+}
+
 // load reads the batches of a segment, all between the header and its copy, of a file
 // that was cut short those that it has: memory follows the file, not what its header
 // says. Pages that cannot be read, after a second try, are zeros and counted. The
 // bytes are valid until the next load.
 func (r *recovery) load(s *segment) (data []byte, err error) {
-	if s.file == nil {
-		if s.file, err = r.l.fs.Open(r.l.path(s.name), 0); err != nil {
-			return nil, err
-		}
+	if err := r.open(s); err != nil {
+		return nil, err
 	}
 	size, err := s.file.Size()
 	if err != nil {

@@ -30,7 +30,11 @@ func (OS) Open(name string, flag Flag) (File, error) {
 		// the file before it noticed.
 		mode &^= os.O_EXCL
 	}
-	return wrap(os.OpenFile(name, mode, 0o600))
+	f, err := os.OpenFile(name, mode, 0o600)
+	if err == nil && flag&ReadAhead != 0 {
+		unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_WILLNEED) // a wish
+	}
+	return wrap(f, err)
 }
 
 func wrap(f *os.File, err error) (File, error) {

@@ -32,6 +32,9 @@ const (
 	// wish: where the file system refuses, writes are buffered. Writes must be
 	// aligned to Align.
 	Direct
+	// ReadAhead says that all of the file will be read soon: it begins to come
+	// from the disk meanwhile.
+	ReadAhead
 )
 
 // FS is a file system. Names are slash-separated paths. It is safe for
