@@ -121,9 +121,11 @@ var (
 	// ErrPrincipals is returned when more principals than the prefix index can
 	// tell apart have sent requests since the start.
 	ErrPrincipals = errors.New("engine: too many principals since the start; start it again, or give them fewer names")
-	// ErrDevice is returned when the backend failed on this request's step, or is
-	// given up.
+	// ErrDevice is returned when the backend failed on this request's step.
 	ErrDevice = errors.New("engine: the device failed")
+	// ErrGivenUp is returned, beside ErrDevice, once the device is given up: no request
+	// is taken until the process is started again.
+	ErrGivenUp = errors.New("engine: the device is given up")
 )
 
 // ContextLengthError is returned when a prompt, with the completion that was

@@ -162,7 +162,7 @@ func (l *loop) goOn(again int, took time.Duration) {
 
 // giveUp ends all requests; none is taken any more.
 func (l *loop) giveUp(why error) {
-	l.refusal = fmt.Errorf("%w for good, after %d rebuilds in %v; restart the process: %w", ErrDevice, len(l.rebuilds.recent), rebuildTime, why)
+	l.refusal = fmt.Errorf("%w, and is given up after %d rebuilds in %v (%w); restart the process: %w", ErrDevice, len(l.rebuilds.recent), rebuildTime, ErrGivenUp, why)
 	l.mu.Lock()
 	l.down = l.refusal
 	l.mu.Unlock()

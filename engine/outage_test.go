@@ -148,7 +148,7 @@ func TestLostForGood(t *testing.T) {
 					t.Errorf("%q, %v", text, err)
 				}
 			}
-			if err := b.Ready(); !errors.Is(err, ErrDevice) || !strings.Contains(err.Error(), "restart the process") {
+			if err := b.Ready(); !errors.Is(err, ErrDevice) || !errors.Is(err, ErrGivenUp) || !strings.Contains(err.Error(), "restart the process") {
 				t.Error("ready:", err)
 			}
 			s := waitIdle(t, b.Engine)

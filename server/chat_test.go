@@ -219,6 +219,7 @@ func TestChatErrors(t *testing.T) {
 		{"stopped", fakeWorker{generateErr: engine.ErrStopped}, plainBody, 503, api.TypeServer, api.CodeShuttingDown, "", "shutting down"},
 		{"device at the first piece", fakeWorker{endErr: engine.ErrDevice}, plainBody, 500, api.TypeServer, api.CodeDevice, "", "req-"},
 		{"device later", fakeWorker{pieces: hello[:2], endErr: engine.ErrDevice}, plainBody, 500, api.TypeServer, api.CodeDevice, "", "req-"},
+		{"device for good", fakeWorker{endErr: fmt.Errorf("%w: %w", engine.ErrDevice, engine.ErrGivenUp)}, plainBody, 503, api.TypeServer, api.CodeDevice, "", "another server"},
 		{"unknown error", fakeWorker{generateErr: errors.New("secret detail")}, plainBody, 500, api.TypeServer, api.CodeInternal, "", "req-"},
 		{"early end", fakeWorker{pieces: hello[:2]}, plainBody, 500, api.TypeServer, api.CodeInternal, "", "req-"},
 		{"panic in EncodeChat", fakeWorker{encodePanic: true}, plainBody, 500, api.TypeServer, api.CodeInternal, "", "req-"},

@@ -66,6 +66,8 @@ func toAPI(err error, id string) *api.Error {
 		return api.NewError(504, api.TypeServer, api.CodeDeadline, "The request took longer than this server allows.")
 	case errors.Is(err, errClientLeft):
 		return api.NewError(statusClientLeft, api.TypeInvalidRequest, api.CodeTimeout, "The client left.")
+	case errors.Is(err, engine.ErrGivenUp):
+		return api.NewError(503, api.TypeServer, api.CodeDevice, "The device has failed for good; another server has to take the request.")
 	case errors.Is(err, engine.ErrDevice):
 		return api.NewError(500, api.TypeServer, api.CodeDevice, "The device failed on this request; its ID is "+id+".")
 	}

@@ -1,6 +1,12 @@
 package server
 
-import "github.com/valyala/fasthttp"
+import (
+	"errors"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/holdfast-run/holdfast/engine"
+)
 
 // healthBody is the body of the health routes.
 type healthBody struct {
@@ -8,8 +14,13 @@ type healthBody struct {
 	Reason string `json:"reason,omitzero"`
 }
 
-// health serves GET /health: the process is alive, drain or not.
+// health serves GET /health: the process is alive, drain or not. 503 says that it does
+// not come back by itself, and has to be started again.
 func (s *Server) health(ctx *fasthttp.RequestCtx) {
+	if err := s.worker.Ready(); errors.Is(err, engine.ErrGivenUp) {
+		sendValue(ctx, 503, healthBody{"failed", err.Error()})
+		return
+	}
 	sendValue(ctx, 200, healthBody{Status: "ok"})
 }
 

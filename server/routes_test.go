@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/holdfast-run/holdfast/api"
+	"github.com/holdfast-run/holdfast/engine"
 )
 
 func TestRoutes(t *testing.T) {
@@ -226,6 +227,17 @@ func TestNotReady(t *testing.T) {
 	}
 	if res, _ := s.dial().do(get("/health")); res.StatusCode != 200 {
 		t.Errorf("/health: %d", res.StatusCode)
+	}
+}
+
+// TestGivenUp: what does not come back by itself is not healthy either, so that it is
+// started again.
+func TestGivenUp(t *testing.T) {
+	s := serve(t, &fakeWorker{readyErr: fmt.Errorf("%w: restart the process", engine.ErrGivenUp)})
+	for _, path := range []string{"/health", "/health/ready"} {
+		if res, body := s.dial().do(get(path)); res.StatusCode != 503 || !strings.Contains(body, "restart the process") {
+			t.Errorf("%s: status %d, body %s", path, res.StatusCode, body)
+		}
 	}
 }
 
