@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/holdfast-run/holdfast/device"
+	"github.com/holdfast-run/holdfast/internal/sysinfo"
 	"github.com/holdfast-run/holdfast/internal/vfs"
 	"github.com/holdfast-run/holdfast/kvcache"
 	"github.com/holdfast-run/holdfast/kvcache/store"
@@ -216,9 +217,10 @@ func (t *tier) read() {
 	}
 }
 
-// write is the writer's goroutine.
+// write is the writer's goroutine. It makes way for the step: what it copies and hashes
+// is needed after a restart, and a step's tokens now.
 func (t *tier) write() {
-	runtime.LockOSThread()
+	sysinfo.Background(10)
 	for batch := range t.writes {
 		blocks := make([]store.Block, len(batch))
 		for i := range batch {

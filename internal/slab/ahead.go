@@ -1,9 +1,9 @@
 package slab
 
 import (
-	"runtime"
-
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfast-run/holdfast/internal/sysinfo"
 )
 
 // step is how many bytes one call touches: a huge page.
@@ -47,8 +47,7 @@ func (s *Slab) TouchAhead(n int) {
 
 // touchAhead is the thread.
 func (s *Slab) touchAhead() {
-	runtime.LockOSThread() // for good: the thread ends with the goroutine, and its priority with it
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19)
+	sysinfo.Background(19)
 	for r := range s.more {
 		s.Touch(r[0], r[1])
 	}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestCgroupLeft(t *testing.T) {
@@ -50,5 +52,25 @@ func TestAvailable(t *testing.T) {
 func TestClock(t *testing.T) {
 	if ghz := Clock(2) / 1e9; ghz <= 0 || ghz > 20 {
 		t.Errorf("a clock of %.2f GHz", ghz)
+	}
+}
+
+// TestBackground: the thread is nicer, and no other is.
+func TestBackground(t *testing.T) {
+	before, err := unix.Getpriority(unix.PRIO_PROCESS, unix.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := make(chan int)
+	go func() {
+		Background(19)
+		nice, _ := unix.Getpriority(unix.PRIO_PROCESS, unix.Gettid())
+		inside <- 20 - nice // the call answers 20 less the niceness
+	}()
+	if nice := <-inside; nice != 19 {
+		t.Errorf("niceness %d", nice)
+	}
+	if after, _ := unix.Getpriority(unix.PRIO_PROCESS, unix.Getpid()); after != before {
+		t.Errorf("the process went from %d to %d", 20-before, 20-after)
 	}
 }
