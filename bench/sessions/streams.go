@@ -12,35 +12,30 @@ import (
 	"github.com/holdfast-run/holdfast/engine"
 	"github.com/holdfast-run/holdfast/internal/testkit/vfstest"
 	"github.com/holdfast-run/holdfast/internal/vfs"
-	"github.com/holdfast-run/holdfast/sampler"
 	"github.com/holdfast-run/holdfast/session"
 )
 
 const (
 	streamCount  = 32
+	streamTurns  = 4
 	streamPrompt = 64
 	streamTokens = 96
 )
 
 // streams measures what the log costs those that stream: 32 at once, by level of
-// durability and by how long a sync takes.
+// durability and by how long a sync takes. Each goes on from turn to turn; their first
+// turns differ in length, so that turns begin and end while the others stream.
 func streams(c *config, found *section) error {
-	dir, err := os.MkdirTemp("", "holdfast-sessions-")
+	dir, e, err := openStreams(c)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	runtime.GOMAXPROCS(c.threads + 2)
-	e, err := engine.Open(context.Background(), engine.Config{
-		ModelPath: c.model, Threads: c.threads, ContextLength: 1024, MaxSequences: streamCount, Store: dir, StoreBytes: 4 << 30,
-	})
-	if err != nil {
-		return err
-	}
 	defer e.Close()
 	t := table{
-		Title:  fmt.Sprintf("%d streams of %d tokens", streamCount, streamTokens),
-		Notes:  "In process, in turns, medians of the rounds' ratios to the run without sessions beside them. Syncs of the log are made longer by what stands there.",
+		Title: fmt.Sprintf("%d streams of %d turns of %d tokens", streamCount, streamTurns, streamTokens),
+		Notes: "In process, the cases in turns, medians of the rounds' ratios to the run of the same turns without sessions beside them. " +
+			"Turns begin and end while the others stream. Syncs of the log are made longer by what stands there.",
 		Header: []string{"durability", "sync + ms", "tok/s", "p50 ITL, ms", "p99 ITL, ms", "tok/s ratio", "p99 ratio"},
 	}
 	cases := []struct {
@@ -87,6 +82,21 @@ func streams(c *config, found *section) error {
 	return nil
 }
 
+// openStreams opens an engine for the streams, and the folder of its store.
+func openStreams(c *config) (dir string, e *engine.Engine, err error) {
+	if dir, err = os.MkdirTemp("", "holdfast-sessions-"); err != nil {
+		return "", nil, err
+	}
+	runtime.GOMAXPROCS(c.threads + 2)
+	e, err = engine.Open(context.Background(), engine.Config{
+		ModelPath: c.model, Threads: c.threads, ContextLength: 1024, MaxSequences: streamCount, Store: dir, StoreBytes: 4 << 30,
+	})
+	if err != nil {
+		os.RemoveAll(dir)
+	}
+	return dir, e, err
+}
+
 // streamed is what one run gave.
 type streamed struct {
 	rate     float64 // tokens a second
@@ -115,54 +125,25 @@ func streamOnce(e *engine.Engine, dir string, level session.Durability, slow tim
 		}
 		every = append(every, gaps[i]...)
 	}
-	return streamed{streamCount * streamTokens / took.Seconds(), quantile(every, .5), quantile(every, .99)}, nil
+	return streamed{float64(len(every)) / took.Seconds(), quantile(every, .5), quantile(every, .99)}, nil
 }
 
-// streamOne runs one stream to its end and returns the gaps between its tokens.
+// streamOne runs one stream to its end and returns the gaps between the tokens of its
+// turns.
 func streamOne(e *engine.Engine, m *session.Manager, level session.Durability, seed uint64) (gaps []time.Duration, err error) {
-	ctx := context.Background()
-	prompt := make([]int32, streamPrompt)
-	for i := range prompt {
-		prompt[i] = int32((seed*7919 + uint64(i)*104729) % uint64(e.Info().VocabSize))
-	}
-	r := engine.Request{Tokens: prompt, MaxTokens: streamTokens, IgnoreEOS: true, Params: sampler.Params{TopP: 1}}
-	var turn *session.Turn
-	if level != 0 {
-		info, err := m.Create(ctx, session.Spec{Principal: "p", Durability: level})
+	s := &stream{e: e, m: m, seed: seed}
+	for turn := range streamTurns {
+		length := streamTokens
+		if turn == 0 {
+			length = streamTokens * int(1+seed%streamCount) / streamCount
+		}
+		times, err := s.turn(level, length)
 		if err != nil {
 			return nil, err
 		}
-		s, err := m.Acquire(ctx, "p", info.ID)
-		if err != nil {
-			return nil, err
+		for i := 1; i < len(times); i++ {
+			gaps = append(gaps, times[i].Sub(times[i-1]))
 		}
-		if turn, err = s.Begin(ctx, session.Begin{Input: prompt, Room: streamTokens}); err != nil {
-			return nil, err
-		}
-		r.Journal, r.Keep = turn, true
 	}
-	g, err := e.Generate(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	defer g.Close()
-	var last time.Time
-	for n := 0; ; {
-		d, err := g.Next()
-		if err != nil {
-			return nil, err
-		}
-		now := time.Now()
-		if n > 0 && d.Tokens > n {
-			gaps = append(gaps, now.Sub(last)/time.Duration(d.Tokens-n))
-		}
-		last, n = now, d.Tokens
-		if d.Finish == "" {
-			continue
-		}
-		if turn != nil {
-			_, err = turn.Commit(ctx, session.Commit{Tokens: d.Tokens, Finish: string(d.Finish)})
-		}
-		return gaps, err
-	}
+	return gaps, nil
 }
