@@ -17,7 +17,7 @@ import (
 
 const (
 	streamCount  = 32
-	streamTurns  = 4
+	streamTurns  = 2
 	streamPrompt = 64
 	streamTokens = 96
 )
