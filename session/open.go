@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"cmp"
 	"container/list"
 	"context"
@@ -169,7 +170,7 @@ type principal struct {
 	ids  []ID // ascending
 }
 
-func compareIDs(a, b ID) int { return slices.Compare(a[:], b[:]) }
+func compareIDs(a, b ID) int { return bytes.Compare(a[:], b[:]) }
 
 // keyOf returns what is kept of a principal's idempotency key; zero for no key.
 func keyOf(principal, key string) (k [16]byte) {

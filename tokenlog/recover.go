@@ -39,10 +39,9 @@ type recovery struct {
 	kept    LSN    // the same, says the one before: the last may not be durable
 	last    []byte // the last good batch, nil if there is none
 	lastLSN LSN
-	closed  bool // and it marks that the log was closed
-	begun   bool // a later segment was begun, for a batch that never was durable
-	buf     []byte
-	unread  []unread // pages that the last load could not read, ascending
+	closed  bool   // and it marks that the log was closed
+	begun   bool   // a later segment was begun, for a batch that never was durable
+	spare   []byte // memory for a segment
 }
 
 // run finds the segments that matter and replays them.
@@ -55,6 +54,7 @@ func (r *recovery) run(files []logFile) error {
 			return fmt.Errorf("%s and %s are of different logs; move one away", segments[0].name, segments[i].name)
 		}
 	}
+	r.oldestAhead(segments)
 	segments, err := r.newest(segments)
 	if err != nil || len(segments) == 0 {
 		return err
@@ -63,21 +63,20 @@ func (r *recovery) run(files []logFile) error {
 	// What only the last batch says is free may be used again already.
 	full := slices.DeleteFunc(slices.Clone(r.l.segments), func(s *segment) bool { return s.end <= r.free || s.end == s.first })
 	expect := r.free
+	next := r.loadAhead(full)
+	defer func() { <-next }()
 	for i, s := range full {
-		if i+1 < len(full) {
-			if err := r.open(full[i+1]); err != nil {
-				return err
-			}
+		got := <-next
+		next = r.loadAhead(full[i+1:])
+		if got.err != nil {
+			return got.err
 		}
+		r.spare = got.data
 		if s.first > expect {
 			r.damage(Damage{LSN: expect, Size: int64(s.first - expect), What: "segments are missing", Unknown: true})
 		}
-		data, err := r.load(s)
-		if err != nil {
-			return err
-		}
 		// Where the next segment begins, this one ends, whatever it holds.
-		data = data[:min(int64(s.end-s.first), int64(len(data)))]
+		data := got.data[:min(int64(s.end-s.first), int64(len(got.data)))]
 		expect = s.first + LSN(len(data))
 		if err := r.segment(s, data); err != nil {
 			return err
@@ -103,17 +102,29 @@ func (r *recovery) candidates(files []logFile) (segments []*segment) {
 	return segments
 }
 
+// oldestAhead has the first segment that may matter come from the disk while the last is
+// read. If it cannot be opened, who loads it says so.
+func (r *recovery) oldestAhead(segments []*segment) {
+	for i := 1; i < len(segments); i++ {
+		if segments[i].first > segments[len(segments)-1].free {
+			_ = r.open(segments[i-1])
+			return
+		}
+	}
+}
+
 // newest drops segments from the end until one holds a good batch: the others were
 // begun, and nothing in them was ever durable. It learns that one's end, and from
 // its batches what is free.
 func (r *recovery) newest(segments []*segment) ([]*segment, error) {
 	for ; len(segments) > 0; segments = segments[:len(segments)-1] {
 		s := segments[len(segments)-1]
-		data, err := r.load(s)
-		if err != nil {
-			return nil, err
+		got := r.load(s, r.spare)
+		if got.err != nil {
+			return nil, got.err
 		}
-		r.free = s.free
+		data := got.data
+		r.spare, r.free = data, s.free
 		for at := 0; ; {
 			h, start := nextBatch(data, at, s)
 			if start < 0 {
@@ -126,7 +137,7 @@ func (r *recovery) newest(segments []*segment) ([]*segment, error) {
 			}
 			r.last, r.lastLSN, r.closed = data[start:at], h.lsn, h.closing
 		}
-		if err := r.endIsKnown(s, data); err != nil {
+		if err := r.endIsKnown(s, got); err != nil {
 			return nil, err
 		}
 		if s.end != 0 {
@@ -142,15 +153,15 @@ func (r *recovery) newest(segments []*segment) ([]*segment, error) {
 
 // endIsKnown says why the end of the log is not: what may be its last batch cannot
 // be read. To go on would be to forget it.
-func (r *recovery) endIsKnown(s *segment, data []byte) error {
+func (r *recovery) endIsKnown(s *segment, got loaded) error {
 	at := int(max(s.end, s.first) - s.first)
 	behind := at + pageSize
-	if at+pageSize <= len(data) {
-		if h, ok := parseBatchHeader(data[at:], s.salt, s.first+LSN(at)); ok {
+	if at+pageSize <= len(got.data) {
+		if h, ok := parseBatchHeader(got.data[at:], s.salt, s.first+LSN(at)); ok {
 			behind = at + int(h.total)
 		}
 	}
-	for _, u := range r.unread {
+	for _, u := range got.unread {
 		if u.at >= at && u.at < behind {
 			return fmt.Errorf("%s: the end of the log cannot be read; copy the folder to a disk that works: %w", s.name, u.err)
 		}
@@ -180,7 +191,37 @@ func (r *recovery) living(segments []*segment) []*segment {
 	return living
 }
 
-// open opens a segment, which then comes from the disk while another is replayed.
+// loaded is a segment's batches, all between the header and its copy, of a file that was
+// cut short those that it has: memory follows the file, not what its header says. Pages
+// that cannot be read, after a second try, are zeros.
+type loaded struct {
+	data   []byte
+	unread []unread // ascending
+	err    error
+}
+
+// unread is a page that cannot be read.
+type unread struct {
+	at  int // behind the segment's first batch
+	err error
+}
+
+// loadAhead loads the first of segments, if there is one, while the caller works on
+// another's bytes: two are in memory.
+func (r *recovery) loadAhead(segments []*segment) <-chan loaded {
+	next := make(chan loaded, 1)
+	spare := r.spare
+	r.spare = nil
+	go func() {
+		defer close(next)
+		if len(segments) > 0 {
+			next <- r.load(segments[0], spare)
+		}
+	}()
+	return next
+}
+
+// open opens a segment, which then begins to come from the disk.
 func (r *recovery) open(s *segment) (err error) {
 	if s.file == nil {
 		s.file, err = r.l.fs.Open(r.l.path(s.name), vfs.ReadAhead)
@@ -188,49 +229,39 @@ func (r *recovery) open(s *segment) (err error) {
 	return err
 }
 
-// load reads the batches of a segment, all between the header and its copy, of a file
-// that was cut short those that it has: memory follows the file, not what its header
-// says. Pages that cannot be read, after a second try, are zeros and counted. The
-// bytes are valid until the next load.
-func (r *recovery) load(s *segment) (data []byte, err error) {
-	if err := r.open(s); err != nil {
-		return nil, err
+// load loads a segment into buf, or new memory if that is too small.
+func (r *recovery) load(s *segment, buf []byte) (got loaded) {
+	if got.err = r.open(s); got.err != nil {
+		return got
 	}
 	size, err := s.file.Size()
 	if err != nil {
-		return nil, err
+		return loaded{err: err}
 	}
 	n := int(max(0, min(s.size-2*pageSize, (size-1)&^(pageSize-1))))
-	if len(r.buf) < n {
-		r.buf = make([]byte, n)
+	if cap(buf) < n {
+		buf = make([]byte, n)
 	}
-	data = r.buf[:n]
-	r.unread = r.unread[:0]
+	got.data = buf[:n]
 	for at := 0; at < n; at += sliceBytes {
-		piece := data[at:min(n, at+sliceBytes)]
+		piece := got.data[at:min(n, at+sliceBytes)]
 		if readFull(s.file, piece, pageSize+int64(at)) != nil {
-			r.byPage(s, piece, at)
+			got.byPage(s, piece, at)
 		}
 	}
-	return data, nil
+	return got
 }
 
 // byPage reads a piece of a segment again, page by page.
-func (r *recovery) byPage(s *segment, piece []byte, at int) {
+func (got *loaded) byPage(s *segment, piece []byte, at int) {
 	for ; len(piece) > 0; piece, at = piece[pageSize:], at+pageSize {
 		if err := readFull(s.file, piece[:pageSize], pageSize+int64(at)); err != nil {
 			clear(piece[:pageSize])
 			if !errors.Is(err, io.EOF) { // there is no page: the file was cut short
-				r.unread = append(r.unread, unread{at, err})
+				got.unread = append(got.unread, unread{at, err})
 			}
 		}
 	}
-}
-
-// unread is a page that cannot be read.
-type unread struct {
-	at  int // behind the segment's first batch
-	err error
 }
 
 // readFull reads all of p: a file that is shorter is a damaged one.
