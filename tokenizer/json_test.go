@@ -134,6 +134,10 @@ func TestJSONErrors(t *testing.T) {
 		vocab := part(file, "model")["vocab"].([]any)
 		vocab[7] = []any{"", 0}
 	})
+	f("unigram", v, `[8] = " a" repeats 7`, func(file object) {
+		vocab := part(file, "model")["vocab"].([]any)
+		vocab[7], vocab[8] = []any{" a", -1}, []any{" a", -2}
+	})
 
 	for name, data := range map[string]string{
 		"nothing":     "",

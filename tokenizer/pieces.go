@@ -53,7 +53,11 @@ func (t *Tokenizer) loadRunes(v *vocabulary) error {
 		if token == "" {
 			continue // padding: stands for nothing, is never produced
 		}
-		if first, ok := t.ID(token); ok {
+		first, ok := t.ID(token)
+		if !ok {
+			first, ok = t.words[token] // ID marks spaces; a file may have them as they are
+		}
+		if ok {
 			return v.errorf(id, "repeats %d", first)
 		}
 		if err := t.loadPiece(v, id); err != nil {
