@@ -102,6 +102,10 @@ func TestJSONErrors(t *testing.T) {
 		deep = object{"type": "Sequence", "normalizers": []any{deep}}
 	}
 	f("gemma", v, "more than 16 parts", set("normalizer", deep))
+	double := object{"type": "Replace", "pattern": object{"String": "a"}, "content": "aa"}
+	f("gemma", u, "normalizer.normalizers[6]: with those before it", set("normalizer", object{"type": "Sequence", "normalizers": []any{double, double, double, double, double, double, double}}))
+	f("gemma", u, "more than 64 bytes of one", set("normalizer", object{"type": "Prepend", "prepend": strings.Repeat("x", maxGrowth)}))
+	f("gemma", u, "more than 64 bytes of one", set("normalizer", object{"type": "Replace", "pattern": object{"Regex": " {2,}"}, "content": strings.Repeat("x", 2*maxGrowth+1)}))
 	f("gemma", v, "model.vocab", model("vocab", []any{}))
 	f("gemma", v, "unk_token", model("unk_token", "nothing"))
 	f("gemma", v, "not every byte", func(file object) { delete(part(file, "model", "vocab"), "<0x7F>") })

@@ -65,6 +65,7 @@ type jsonLoader struct {
 	config    jsonConfig
 	byteLevel bool // words are bytes, by the pre-tokenizer ByteLevel
 	unbyte    bool // the decoder has ByteFallback
+	growth    int  // bytes that the normalizers make of one, at most; 0: there is none
 	begin     string
 	end       string // what TemplateProcessing puts around a text
 	identity  identity

@@ -11,6 +11,11 @@ import (
 // maxSequence bounds how deep a Sequence may lie in others, and its length.
 const maxSequence = 16
 
+// maxGrowth bounds how many bytes all normalizers together may make of one: each
+// works on what the one before has made, so a few of them may ask for any number.
+// A mark before the text and marks for its spaces, as in Llama 2, count 4 times 3.
+const maxGrowth = 64
+
 // parsePart reads a part into a struct that has all of its members.
 func parsePart(name string, data jsontext.Value, into any) error {
 	if err := json.Unmarshal(data, into, json.RejectUnknownMembers(true), json.MatchCaseInsensitiveNames(true)); err != nil {
@@ -88,15 +93,16 @@ func (p jsonPattern) shown() string {
 func (l *jsonLoader) normalizer() error {
 	return eachPart("normalizer", l.file.Normalizer, "normalizers", func(name, kind string, data jsontext.Value) error {
 		var s step
+		grows := 1 // bytes of one, at most
 		switch kind {
 		case "NFC":
-			s = nfcStep
+			s, grows = nfcStep, 3 // unicode.org/faq/normalization.html
 		case "Prepend":
 			var p struct{ Type, Prepend string }
 			if err := parsePart(name, data, &p); err != nil {
 				return err
 			}
-			s = prependStep(p.Prepend)
+			s, grows = prependStep(p.Prepend), 1+len(p.Prepend)
 		case "Strip":
 			var p struct {
 				Type  string
@@ -117,14 +123,17 @@ func (l *jsonLoader) normalizer() error {
 				return err
 			}
 			if text, ok := p.Pattern.literal(); ok {
-				s = replaceStep(text, p.Content)
+				s, grows = replaceStep(text, p.Content), (len(p.Content)+len(text)-1)/len(text)
 			} else if p.Pattern.Regex != nil && *p.Pattern.Regex == " {2,}" {
-				s = squeezeStep(p.Content)
+				s, grows = squeezeStep(p.Content), (len(p.Content)+1)/2
 			} else {
 				return fmt.Errorf("%w: %s: Replace of %s", ErrUnsupported, name, p.Pattern.shown())
 			}
 		default:
 			return fmt.Errorf("%w: %s.type = %q, known are NFC, Prepend, Replace, Sequence, Strip", ErrUnsupported, name, kind)
+		}
+		if l.growth = max(l.growth, 1) * max(grows, 1); l.growth > maxGrowth {
+			return fmt.Errorf("%w: %s: with those before it, more than %d bytes of one", ErrUnsupported, name, maxGrowth)
 		}
 		l.t.steps = append(l.t.steps, s)
 		return nil
