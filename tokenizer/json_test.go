@@ -131,6 +131,12 @@ func TestJSONErrors(t *testing.T) {
 	f("gemma", v, "with the ID -1", token(-1, "<x>"))
 	f("gemma", v, `"" with the ID`, token(2400, ""))
 	f("gemma", v, "repeats", token(2400, "<s>"))
+	f("gemma", v, `"<y>" is not one token when normalised`, func(file object) {
+		file["normalizer"] = object{"type": "Replace", "pattern": object{"String": "y"}, "content": "z"}
+		for i, content := range []string{"<z>", "<y>"} {
+			file["added_tokens"] = append(file["added_tokens"].([]any), object{"id": 2400 + i, "content": content, "normalized": true})
+		}
+	})
 	f("gemma", v, "special token of 300 bytes", token(2400, strings.Repeat("x", 300)))
 	f("unigram", v, "model.vocab[0]", model("vocab", []any{[]any{"a", "b"}}))
 	f("unigram", v, "unk_id = 9999", model("unk_id", 9999))

@@ -157,6 +157,7 @@ func (l *jsonLoader) isMark(token string) bool {
 func (l *jsonLoader) addedTokens(v *vocabulary) (err error) {
 	var special, added, inner []addedToken
 	var b stepBuffers
+	seen := map[string]bool{} // texts of inner
 	for _, a := range l.file.Added {
 		token := addedToken{a.Content, int32(a.ID), a.Lstrip, a.Rstrip, a.SingleWord}
 		control := v.kinds[a.ID] == kindControl
@@ -168,10 +169,11 @@ func (l *jsonLoader) addedTokens(v *vocabulary) (err error) {
 		case control || l.byteLevel:
 		case normalized:
 			token.text = strings.Clone(b.run(l.t.steps, a.Content, false))
-			if token.text == "" || slices.ContainsFunc(inner, func(t addedToken) bool { return t.text == token.text }) {
+			if token.text == "" || seen[token.text] {
 				return fmt.Errorf("%w: added_tokens: %q is not one token when normalised", ErrVocabulary, a.Content)
 			}
 			l.t.pieces[a.ID] = strings.ReplaceAll(token.text, spaceMark, " ")
+			seen[token.text] = true
 			inner = append(inner, token)
 		default:
 			added = append(added, token)

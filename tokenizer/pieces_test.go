@@ -1,7 +1,9 @@
 package tokenizer
 
 import (
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/holdfast-run/holdfast/weights"
@@ -32,5 +34,29 @@ func TestMergesOfPieces(t *testing.T) {
 		if got := tok.Encode(nil, text); !slices.Equal(got, want) {
 			t.Errorf("%q = %v, want %v", text, got, want)
 		}
+	}
+}
+
+// TestUnusedPieces: an unused piece that two others make is refused. One that is too
+// long for that costs nothing, however long: to try each of its cuts would not end.
+func TestUnusedPieces(t *testing.T) {
+	load := func(unused string) error {
+		tokens, kinds := []string{"<unk>", unused}, []int32{2, 5}
+		for c := 'a'; c <= 'z'; c++ {
+			tokens, kinds = append(tokens, string([]rune{c, c})), append(kinds, 1)
+		}
+		_, err := FromMetadata(weights.NewMetadata(map[string]any{
+			keyModel: "llama", keyTokens: tokens, keyScores: make([]float32, len(tokens)), keyTypes: kinds,
+		}))
+		return err
+	}
+	if err := load("aabb"); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("made of two: %v", err)
+	}
+	if err := load("aabba"); err != nil {
+		t.Error(err)
+	}
+	if err := load(strings.Repeat("ab", 1<<21)); err != nil {
+		t.Error(err)
 	}
 }

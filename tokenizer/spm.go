@@ -145,7 +145,7 @@ func (t *Tokenizer) sentenceMerges(m *sentenceModel) error {
 // makes such a piece and takes it apart again, which we do not.
 func (t *Tokenizer) refuseUnused(m *sentenceModel) error {
 	for id, token := range m.tokens {
-		if m.kinds[id] != kindUnused {
+		if m.kinds[id] != kindUnused || len(token) > 2*t.longestWord { // too long for any two
 			continue
 		}
 		for at := range token {
