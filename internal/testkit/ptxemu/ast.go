@@ -72,8 +72,8 @@ type variable struct {
 	align  int
 	size   int // bytes; 0 for an extern array
 	extern bool
-	kernel bool // a parameter of an entry, not of a function
-	init   []byte
+	kernel bool   // a parameter of an entry, not of a function
+	init   []byte // the first bytes; zeros follow
 	relocs []reloc
 	addr   uint64
 	line   int

@@ -59,9 +59,10 @@ func reachable(f *function, path, list []*function) []*function {
 	if len(path) > 64 {
 		panic(&LoadError{Line: f.line, Reason: "calls deeper than 64"})
 	}
-	if !slices.Contains(list, f) {
-		list = append(list, f)
+	if slices.Contains(list, f) {
+		return list // with what it calls
 	}
+	list = append(list, f)
 	for _, in := range f.body {
 		if in.op == "call" {
 			list = reachable(callee(in), append(path, f), list)

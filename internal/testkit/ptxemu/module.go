@@ -78,10 +78,8 @@ func (m *Module) allocate(vars []*variable) error {
 		if v.space == spaceShared {
 			continue
 		}
-		data := v.init
-		if data == nil {
-			data = make([]byte, v.size) // as in CUDA C, zeros
-		}
+		data := make([]byte, v.size) // as in CUDA C, zeros where nothing is said
+		copy(data, v.init)
 		for _, r := range v.relocs {
 			binary.LittleEndian.PutUint64(data[r.at:], r.sym.addr+uint64(r.off))
 		}

@@ -3,9 +3,11 @@ package ptxemu
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -36,6 +38,11 @@ func TestLoadErrors(t *testing.T) {
 		".version 8.0\n/* never closed":                          "comment without end",
 		".version 8.0\n.global .b8 x[4] = {1,2,3,4,5};\n":        "too many initial values",
 		".version 8.0\n.global .b8 x[99999999999999];\n":         "size out of range",
+		".version 8.0\n.global .b64 x[9000000];\n":               "larger than",
+		".version 8.0\n.entry k()\n{\n@":                         "unexpected end",
+		entry("mov.b32 %r1, " + strings.Repeat("[", 1000)):       "nested deeper than 64",
+		entry(strings.Repeat("{", 1000)):                         "nested deeper than 64",
+		".global .b8 x[4] = " + strings.Repeat("{", 1000):        "nested deeper than 64",
 		".wrong\n":                       "unknown directive",
 		".version 8.0\n.entry k()\n{\n":  "unexpected end",
 		entry(".shared .b8 big[50000];"): "static shared memory",
@@ -46,6 +53,46 @@ func TestLoadErrors(t *testing.T) {
 		if !errors.As(err, &e) || !strings.Contains(e.Error(), want) {
 			t.Errorf("Load of ...%q: %v, want %q", text[max(0, len(text)-60):], err, want)
 		}
+	}
+}
+
+// TestLoadCosts: what a text costs follows its length, not its numbers nor the ways
+// through its calls.
+func TestLoadCosts(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := Load(NewMemory(1<<20), ".global .b8 x[60000000] = {1};\n")
+	runtime.ReadMemStats(&after)
+	var full *MemoryError
+	if made := after.TotalAlloc - before.TotalAlloc; !errors.As(err, &full) || made > 8<<20 {
+		t.Errorf("%v, %d bytes", err, made)
+	}
+	text := ".func f0()\n{\nret;\n}\n"
+	for i := range 60 { // 2^60 ways down
+		text += fmt.Sprintf(".func f%d()\n{\ncall f%d, ();\ncall f%d, ();\nret;\n}\n", i+1, i, i)
+	}
+	if _, err := Load(NewMemory(1<<20), text+".entry k()\n{\ncall f60, ();\nret;\n}\n"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestInitialValues: a variable begins with the values that are given, and zeros.
+func TestInitialValues(t *testing.T) {
+	mem := NewMemory(1 << 20)
+	m, err := Load(mem, ".global .b16 y[3] = {{1}, {2}};\n.global .b64 x[3] = {5, y+2};\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, size, _ := m.Global("y")
+	got := make([]byte, 6)
+	if err := mem.Read(y, got); err != nil || size != 6 || string(got) != "\x01\x00\x02\x00\x00\x00" {
+		t.Error(err, size, got)
+	}
+	x, size, _ := m.Global("x")
+	got = make([]byte, 24)
+	want := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64([]byte{5, 0, 0, 0, 0, 0, 0, 0}, y+2), 0)
+	if err := mem.Read(x, got); err != nil || size != 24 || string(got) != string(want) {
+		t.Error(err, size, got)
 	}
 }
 

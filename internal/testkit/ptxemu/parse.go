@@ -20,6 +20,7 @@ type parser struct {
 
 	fn     *function
 	scopes []*scope
+	depth  int // of what is being read
 	loc    int // CUDA source line of the last .loc
 }
 
@@ -71,6 +72,17 @@ func (p *parser) fail(format string, args ...any) {
 		line = p.toks[min(p.pos, n-1)].line
 	}
 	panic(&LoadError{Line: line, Reason: fmt.Sprintf(format, args...)})
+}
+
+// maxDepth bounds how deep blocks, operands and initial values lie in each other.
+const maxDepth = 64
+
+// deeper is called on entry to whatever can nest; its result on exit.
+func (p *parser) deeper() func() {
+	if p.depth++; p.depth > maxDepth {
+		p.fail("nested deeper than %d", maxDepth)
+	}
+	return func() { p.depth-- }
 }
 
 // peek is the text of the next token, "" at the end.
@@ -213,7 +225,7 @@ func (p *parser) extent(v *variable, elem typ, count int) {
 		}
 		p.expect("]")
 		count *= n
-		if count > maxVariable {
+		if count*elem.bytes() > maxVariable {
 			p.fail("%s is larger than %d bytes", v.name, maxVariable)
 		}
 	}
@@ -223,10 +235,7 @@ func (p *parser) extent(v *variable, elem typ, count int) {
 		p.fail("alignment %d of %s", v.align, v.name)
 	}
 	if p.accept("=") {
-		v.init = make([]byte, v.size)
-		if end := p.initialiser(v, elem, 0); end > v.size {
-			p.fail("%d bytes of initial values for %s of %d", end, v.name, v.size)
-		}
+		p.initialiser(v, elem)
 	}
 	p.declare(v)
 }
@@ -242,21 +251,23 @@ func (p *parser) declare(v *variable) {
 	s.vars[v.name] = v
 }
 
-// initialiser writes values from offset at on and returns where they end.
-func (p *parser) initialiser(v *variable, elem typ, at int) int {
+// initialiser appends to a variable's initial values.
+func (p *parser) initialiser(v *variable, elem typ) {
+	defer p.deeper()()
 	if p.accept("{") {
 		for !p.accept("}") {
-			at = p.initialiser(v, elem, at)
+			p.initialiser(v, elem)
 			if !p.accept(",") && p.peek() != "}" {
 				p.fail("%q in initial values", p.peek())
 			}
 		}
-		return at
+		return
 	}
-	size := elem.bytes()
-	if at+size > len(v.init) {
+	at, size := len(v.init), elem.bytes()
+	if at+size > v.size {
 		p.fail("too many initial values for %s", v.name)
 	}
+	v.init = append(v.init, make([]byte, size)...)
 	word := p.peek()
 	if s := p.lookup(word); s != nil || word == "generic" {
 		if p.accept("generic") {
@@ -271,7 +282,7 @@ func (p *parser) initialiser(v *variable, elem typ, at int) int {
 			p.fail("initial value of %s is no address", v.name)
 		}
 		v.relocs = append(v.relocs, reloc{at: at, sym: s, off: p.offset()})
-		return at + size
+		return
 	}
 	x := p.immediate()
 	bits := x.imm
@@ -281,7 +292,6 @@ func (p *parser) initialiser(v *variable, elem typ, at int) int {
 	for i := range size {
 		v.init[at+i] = byte(bits >> (8 * i))
 	}
-	return at + size
 }
 
 // lookup finds a variable by name, innermost scope first.

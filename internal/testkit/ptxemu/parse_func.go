@@ -92,6 +92,7 @@ func (p *parser) triple() Dim3 {
 
 // block reads statements up to the closing brace, in a scope of their own.
 func (p *parser) block() {
+	defer p.deeper()()
 	p.scopes = append(p.scopes, newScope())
 	for !p.accept("}") {
 		p.statement()
@@ -170,7 +171,7 @@ func (p *parser) statement() {
 		for p.next() != ";" {
 		}
 	case word == "@":
-		in := &instr{negated: p.accept("!"), line: p.toks[p.pos].line}
+		in := &instr{negated: p.accept("!"), line: p.toks[p.pos-1].line}
 		g := p.operand()
 		if g.kind != argReg || g.reg.typ.kind != kindPred {
 			p.fail("guard is no predicate")
@@ -292,6 +293,7 @@ func (p *parser) instruction(in *instr, word string) {
 const maxInstructions = 1 << 20
 
 func (p *parser) operand() operand {
+	defer p.deeper()()
 	switch word := p.peek(); {
 	case word == "{":
 		return operand{kind: argVec, sub: p.list("{", "}")}
