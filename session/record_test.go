@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -247,8 +248,8 @@ func FuzzRecords(f *testing.F) {
 		if again := treeOf(t, tr.records(16)); !again.equals(tr) {
 			t.Errorf("written again it is %+v, want %+v", again.sum, tr.sum)
 		}
-		m := &Manager{limit: 1 << 20}
-		m.o, _ = Options{}.withDefaults()
+		// Short records make turns and bytes beyond any limit.
+		m := &Manager{limit: math.MaxInt, o: Options{MaxTurns: math.MaxInt, MaxTokens: math.MaxInt, MaxBody: math.MaxInt}}
 		if _, err := m.unpack(tr.archive(16)); err != nil {
 			t.Errorf("its archive: %v", err)
 		}
@@ -302,6 +303,21 @@ func TestFlippedRecords(t *testing.T) {
 				t.Fatalf("written again it is %+v, want %+v", again.sum, tr.sum)
 			}
 		}
+	}
+}
+
+// TestFirstRecord: nothing comes before what makes a session, not even what may be
+// passed over: turns that did would not be found again.
+func TestFirstRecord(t *testing.T) {
+	for _, r := range golden(t, "1.0")[1:] {
+		var bad *UnreadableError
+		if err := new(tree).apply(r.Kind, r.Payload); !errors.As(err, &bad) {
+			t.Errorf("type %d: %v", r.Kind.Type, err)
+		}
+	}
+	var bad *UnreadableError
+	if err := new(tree).apply(tokenlog.Kind{Type: 200, Skippable: true}, nil); !errors.As(err, &bad) {
+		t.Errorf("skippable: %v", err)
 	}
 }
 

@@ -104,8 +104,11 @@ func (t *tree) tokens(head uint32) []int32 {
 	return history
 }
 
-// apply takes the next record.
+// apply takes the next record; the first makes the session.
 func (t *tree) apply(kind tokenlog.Kind, payload []byte) error {
+	if t.create.durability == 0 && kind.Type != typeCreate {
+		return unreadable(kind, errMalformed)
+	}
 	if ok, err := known(kind); err != nil {
 		return err
 	} else if !ok {
