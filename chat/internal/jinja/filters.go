@@ -267,17 +267,17 @@ func filterJSON(r *run, v Value, a args) Value {
 	if b[0] != nil && truthy(b[0]) {
 		fail("tojson: ensure_ascii is not supported")
 	}
-	o := jsonStyle{comma: ", ", colon: ": ", sortKeys: b[3] != nil && truthy(b[3])}
+	o := jsonStyle{comma: Trusted(", "), colon: Trusted(": "), sortKeys: b[3] != nil && truthy(b[3])}
 	if given(b[1]) {
-		o.indented, o.comma = true, ","
+		o.indented, o.comma = true, Trusted(",")
 		if t, ok := b[1].(Text); ok {
-			o.indent = t.s
+			o.indent = t
 		} else {
 			n := wantInt("indent", b[1], 0)
 			if n > maxWidth {
 				fail("tojson: indent is more than %d", maxWidth)
 			}
-			o.indent = strings.Repeat(" ", int(max(n, 0)))
+			o.indent = Trusted(strings.Repeat(" ", int(max(n, 0))))
 		}
 	}
 	if given(b[2]) {
@@ -285,7 +285,7 @@ func filterJSON(r *run, v Value, a args) Value {
 		if len(pair) != 2 {
 			fail("tojson: separators must be two")
 		}
-		o.comma, o.colon = wantText("separator", pair[0]).s, wantText("separator", pair[1]).s
+		o.comma, o.colon = wantText("separator", pair[0]), wantText("separator", pair[1])
 	}
 	out := builder{m: &r.meter}
 	out.json(v, o, 0)

@@ -158,7 +158,7 @@ func (b *builder) json(v Value, o jsonStyle, level int) {
 			} else {
 				b.str(`"` + keyText(v.keys[i]) + `"`)
 			}
-			b.str(o.colon)
+			b.text(o.colon)
 			b.json(v.values[i], o, level+1)
 		})
 	default:
@@ -169,9 +169,9 @@ func (b *builder) json(v Value, o jsonStyle, level int) {
 
 // jsonStyle is what tojson's arguments choose.
 type jsonStyle struct {
-	indent       string
+	indent       Text
 	indented     bool
-	comma, colon string
+	comma, colon Text
 	sortKeys     bool
 }
 
@@ -183,13 +183,13 @@ func (b *builder) jsonItems(o jsonStyle, level int, ends string, n int, item fun
 		if o.indented && n > 0 {
 			b.str("\n")
 			for range level {
-				b.str(o.indent)
+				b.text(o.indent)
 			}
 		}
 	}
 	for i := range n {
 		if i > 0 {
-			b.str(o.comma)
+			b.text(o.comma)
 		}
 		line(level + 1)
 		item(i)

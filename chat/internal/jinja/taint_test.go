@@ -38,7 +38,7 @@ func TestMarks(t *testing.T) {
 		"{{ c }}", "<{{ c }}>", "{{ '<' + c + '>' }}", "{{ '<' ~ c ~ '>' }}", "{{ c * 3 }}", "{{ 3 * c }}", "{{ c|trim }}", "{{ c.strip('a') }}", "{{ c[1:] }}", "{{ c[0] }}",
 		"{{ c[::-1] }}", "{{ c|reverse }}", "{{ c|first }}{{ c|last }}", "{{ c|list|join('-') }}", "{% for x in c %}<{{ x }}>{% endfor %}", "{{ c.split('a')|join('|') }}", "{{ c.split('a') }}",
 		"{{ c.replace('a', '<>') }}", "{{ 'xay'|replace('a', c) }}", "{{ 'xay'.replace('x', c, 1) }}", "{{ c|upper }}", "{{ c|lower }}", "{{ c|title }}", "{{ c|capitalize }}", "{{ c.title() }}",
-		"{{ c|e }}", "{{ c|tojson }}", "{{ l|tojson }}", "{{ d|tojson }}", "{{ d|tojson(indent=2) }}", "{{ l }}", "{{ d }}", "{{ d.items()|list }}", "{{ d|dictsort }}", "{{ d|list }}", "{{ l|join(', ') }}", "{{ '-'.join(l) }}", "{{ c.join(['a', 'b']) }}", "{{ ['a','b']|join(c) }}",
+		"{{ c|e }}", "{{ c|tojson }}", "{{ l|tojson }}", "{{ d|tojson }}", "{{ d|tojson(indent=2) }}", "{{ [1, 2]|tojson(separators=(c, ':')) }}", "{{ {1: 2}|tojson(separators=(',', c)) }}", "{{ [1]|tojson(indent=c) }}", "{{ (c ~ 'xx' ~ c).split('x')|join('-') }}", "{{ l }}", "{{ d }}", "{{ d.items()|list }}", "{{ d|dictsort }}", "{{ d|list }}", "{{ l|join(', ') }}", "{{ '-'.join(l) }}", "{{ c.join(['a', 'b']) }}", "{{ ['a','b']|join(c) }}",
 		"{{ '%s' % c }}", "{{ '%9s' % c }}", "{{ '%r' % [c] }}", "{{ '%s-%s'|format(c, 1) }}", "{{ c % () }}", "{{ '{}'.format(c) }}", "{{ '{x}'.format(x=c) }}", "{{ c.format() }}",
 		"{{ c|indent }}", "{{ 'a\nb'|indent(c) }}", "{{ c|center(20) }}", "{{ c|string }}", "{{ c|safe }}", "{{ c|default('x') }}", "{{ nosuch|default(c) }}", "{{ l|sort }}", "{{ l|unique|list }}", "{{ l|max }}{{ l|min }}",
 		"{{ l|map('upper')|list }}", "{{ l|select('ne', 'zz')|list }}", "{{ l|batch(2)|list }}", "{{ l|slice(2)|list }}", "{{ c.partition('a') }}", "{{ c.rsplit('a', 1) }}", "{{ c.splitlines() }}", "{{ (c ~ '\n' ~ c).splitlines(true) }}",
@@ -146,4 +146,20 @@ func FuzzTemplate(f *testing.F) {
 			t.Fatalf("%q: not UTF-8: %q", src, got.s)
 		}
 	})
+}
+
+// TestEmptyMarks: a piece of a client's text that has no byte has no mark, so that
+// spans are never empty.
+func TestEmptyMarks(t *testing.T) {
+	for _, src := range []string{"{{ c[1:1] }}-{{ c[2:2] }}", "{{ c.split('x')|join('-') }}", "{{ c.partition('x')|join('-') }}", "{{ c.removeprefix(c) }}-", "-{{ c.strip('axb') }}-"} {
+		text, err := renderSource(src, map[string]Value{"c": Client("axxb")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, span := range text.Spans() {
+			if span.Text == "" {
+				t.Errorf("%s: %+v", src, text.Spans())
+			}
+		}
+	}
 }

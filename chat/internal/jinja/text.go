@@ -72,7 +72,7 @@ func (m *meter) slice(t Text, from, to int) Text {
 	for last < len(t.marks) && t.marks[last].from < to {
 		last++
 	}
-	if last > first {
+	if last > first && from < to { // no byte, no mark
 		m.alloc(16 * (last - first))
 		out.marks = make([]mark, 0, last-first)
 		for _, k := range t.marks[first:last] {
