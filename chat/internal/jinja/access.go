@@ -69,6 +69,7 @@ func failUndefined(v Value) {
 // attribute is a.name: an attribute first, then an item.
 func (r *run) attribute(v Value, name string) Value {
 	failUndefined(v)
+	r.scan(len(name))
 	if m := method(v, name); m != nil {
 		return m
 	}
@@ -93,6 +94,7 @@ func (r *run) attribute(v Value, name string) Value {
 // item is v[key]: an item first, then an attribute.
 func (r *run) item(v, key Value) Value {
 	failUndefined(v)
+	r.key(key)
 	n, isInt := asInt(key)
 	name, isText := key.(Text)
 	switch v := v.(type) {

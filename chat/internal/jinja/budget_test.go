@@ -2,11 +2,27 @@ package jinja
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 )
+
+// doubling makes a of a MiB of "ab", which takes few steps.
+const doubling = "{% set ns = namespace(a='abababab') %}{% for i in range(17) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}{% set a = ns.a %}"
+
+// manyKeys makes d a dict with so many keys that a text is looked up by its hash.
+const manyKeys = "{% set d = {1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1, 7: 1, 8: 1, 9: 1, a: 1} %}"
+
+// many lists names, or names with values.
+func many(format string) string {
+	var list []string
+	for i := range 10000 {
+		list = append(list, fmt.Sprintf(format, i))
+	}
+	return strings.Join(list, ",")
+}
 
 // bombs are templates that would take forever, or all the memory.
 var bombs = map[string]string{
@@ -70,6 +86,19 @@ var bombs = map[string]string{
 	"tuple sort":          "{% for i in range(10000) %}{{ range(100)|map('string')|batch(2)|sort }}{% endfor %}",
 	"from_json":           "{% set a = '[' ~ '[],' * 100000 ~ '1]' %}{% for i in range(10000) %}{% set x = a|from_json %}{% endfor %}",
 	"printing numbers":    "{% for i in range(1000) %}{{ range(1000) }}{% endfor %}",
+	"strip characters":    doubling + "{% for i in range(100) %}{% set x = a.strip('x' * 100000 ~ 'ab') %}{% endfor %}",
+	"affixes":             doubling + "{% set l = [a[2:] ~ 'x'] * 10000 %}{% for i in range(20) %}{% set x = a.startswith(l) %}{% endfor %}",
+	"prefixes":            doubling + "{% set b = a[2:] ~ 'x' %}{% set c = 'x' ~ a[2:] %}{% for i in range(50000) %}{% set x = a.removeprefix(b) %}{% set x = a.removesuffix(c) %}{% endfor %}",
+	"look-ups":            doubling + manyKeys + "{% for i in range(50000) %}{% set x = d[a] %}{% set x = d.get(a) %}{% set x = a in d %}{% set x = {a: 1} %}{% endfor %}",
+	"attributes":          doubling + "{% for i in range(50000) %}{% set x = i|attr(a) %}{% set x = a is filter %}{% set x = a is test %}{% endfor %}",
+	"keys compared":       doubling + manyKeys + "{% set e = dict(d) %}{% set l = [a, a[1:], a[2:], a[3:], a[4:], a[5:], a[6:], a[7:], a[8:], a[9:]] * 1000 %}{% for i in range(1000) %}{% set x = d == e %}{% set x = l|unique(case_sensitive=true)|list %}{% endfor %}",
+	"path of nothing":     "{% set ns = namespace(a='........') %}{% for i in range(18) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}{{ [{}]|map(attribute=ns.a, default={})|list }}",
+	"sort by nothing":     "{% set ns = namespace(a=',,,,,,,,') %}{% for i in range(18) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}{{ []|sort(attribute=ns.a) }}",
+	"format zeros":        "{% set ns = namespace(a='00000000') %}{% for i in range(17) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}{% set b = '%' ~ ns.a ~ 'd' %}{% for i in range(10000) %}{% set x = b % 1 %}{% endfor %}",
+	"named arguments":     "{% macro m(" + many("a%d") + ") %}{% endmacro %}{% for i in range(100) %}{% set x = m(" + many("a%d=1") + ") %}{% endfor %}",
+	"named fields":        "{% set a = '{a0}' * 100000 %}{% for i in range(100) %}{% set x = a.format(" + many("a%d=1") + ") %}{% endfor %}",
+	"escape nothing":      "{% for i in range(50000) %}{% set x = 'a'|e %}{% set x = 'a'|e %}{% endfor %}{{ range(10**7) }}",
+	"case of long":        doubling + "{% for i in range(50000) %}{% set x = a is upper %}{% endfor %}",
 	"cond filter":         "{% for i in range(1000) %}{% for x in range(1000) if false %}{% endfor %}{% endfor %}{% for i in range(10000) %}{% for x in range(10000) if false %}{% endfor %}{% endfor %}",
 }
 
@@ -141,11 +170,22 @@ func TestParseBudget(t *testing.T) {
 	for _, src := range []string{
 		strings.Repeat("{% if 1 %}", n), strings.Repeat("{% for x in y %}", n), strings.Repeat("{% macro m() %}", n), strings.Repeat("{% set x %}", n),
 		strings.Repeat("{% filter upper %}", n), strings.Repeat("{% with %}", n), "{% set " + strings.Repeat("(", n), "{% set x | upper" + strings.Repeat("|upper", n) + " %}",
-		strings.Repeat("x", maxSource+1),
+		strings.Repeat("x", maxSource+1), "{{ " + strings.Repeat("x", maxName+1) + " }}",
 	} {
 		if _, err := Parse(src); err == nil {
 			t.Errorf("%.20q parses", src)
 		}
+	}
+}
+
+// TestParseStrings: strings beside each other are one, at the cost of one.
+func TestParseStrings(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	text, err := renderSource("{{ "+strings.Repeat("'a'", 50000)+" }}", nil)
+	runtime.ReadMemStats(&after)
+	if made := after.TotalAlloc - before.TotalAlloc; err != nil || text.s != strings.Repeat("a", 50000) || made > 32<<20 {
+		t.Errorf("%d bytes, %v, %d MB", len(text.s), err, made>>20)
 	}
 }
 

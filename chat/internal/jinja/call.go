@@ -107,6 +107,7 @@ func (m *macro) bind(f *frame, a args) {
 	first := len(m.params) - len(m.defaults)
 	rest := a.kw
 	for i, name := range m.params {
+		f.step(len(rest)) // each is looked at, and may be moved
 		var v Value
 		if i < len(a.pos) {
 			v = a.pos[i]

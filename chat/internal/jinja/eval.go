@@ -224,6 +224,7 @@ func (e *dictExpr) eval(f *frame) Value {
 	d := NewDict()
 	for i, key := range e.keys {
 		k := f.value(key)
+		f.key(k)
 		d.set(k, f.value(e.values[i]))
 	}
 	return d

@@ -3,6 +3,7 @@ package jinja
 import (
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // The methods of this file read expressions, loosest binding first, in the
@@ -176,11 +177,15 @@ func (p *parser) primary() expr {
 		}
 		return &nameExpr{t.line, t.text}
 	case tokString:
-		s := t.text
-		for p.peek().kind == tokString {
-			s += p.next().text
+		if p.peek().kind != tokString {
+			return &literal{Trusted(t.text)}
 		}
-		return &literal{Trusted(s)}
+		var s strings.Builder
+		s.WriteString(t.text)
+		for p.peek().kind == tokString {
+			s.WriteString(p.next().text)
+		}
+		return &literal{Trusted(s.String())}
 	case tokInt:
 		n, err := strconv.ParseInt(t.text, 0, 64)
 		if err != nil {

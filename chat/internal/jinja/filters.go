@@ -231,7 +231,7 @@ func filterReplace(r *run, v Value, a args) Value {
 }
 
 func filterTrim(r *run, v Value, a args) Value {
-	return r.strip(r.toText(v), inSet(optionalText("chars", a.bind("chars")[0])), true, true)
+	return r.strip(r.toText(v), r.inSet(optionalText("chars", a.bind("chars")[0])), true, true)
 }
 
 func filterEscape(r *run, v Value, a args) Value {
@@ -239,8 +239,10 @@ func filterEscape(r *run, v Value, a args) Value {
 	t := r.toText(v)
 	r.walk(len(t.s))
 	r.alloc(5 * len(t.s))
-	return r.like(t, strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;").Replace(t.s))
+	return r.like(t, escapes.Replace(t.s))
 }
+
+var escapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;")
 
 func filterWordCount(r *run, v Value, a args) Value {
 	a.bind()

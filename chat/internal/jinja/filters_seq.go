@@ -14,23 +14,26 @@ func sortBy[T any](items []T, less func(a, b T) bool) {
 
 // path returns v.a.b or v.0.b for the attribute names of map, sort and join.
 func (r *run) path(v Value, attribute Value, def Value) Value {
-	parts := []Value{attribute}
-	if t, ok := attribute.(Text); ok {
-		parts = nil
-		for _, name := range strings.Split(t.s, ".") {
-			if n, err := strconv.ParseInt(name, 10, 64); err == nil {
-				parts = append(parts, n)
-				continue
-			}
-			parts = append(parts, Trusted(name))
+	t, ok := attribute.(Text)
+	if !ok {
+		return r.itemOr(v, attribute, def)
+	}
+	for name := range strings.SplitSeq(t.s, ".") {
+		if n, err := strconv.ParseInt(name, 10, 64); err == nil {
+			v = r.itemOr(v, n, def)
+		} else {
+			v = r.itemOr(v, Trusted(name), def)
 		}
 	}
-	r.step(len(parts))
-	for _, part := range parts {
-		v = r.item(v, part)
-		if _, ok := v.(Undefined); ok && def != nil {
-			v = def
-		}
+	return v
+}
+
+// itemOr is v[key], or def where that is undefined, if there is one.
+func (r *run) itemOr(v, key, def Value) Value {
+	r.step(2)
+	v = r.item(v, key)
+	if _, ok := v.(Undefined); ok && def != nil {
+		return def
 	}
 	return v
 }
@@ -96,7 +99,8 @@ func filterSort(r *run, v Value, a args) Value {
 		for i := range keys {
 			keys[i] = &List{kind: isTuple}
 		}
-		for _, name := range strings.Split(t.s, ",") {
+		for name := range strings.SplitSeq(t.s, ",") {
+			r.step(1)
 			for i, key := range r.keys(items, Trusted(name), b[1]) {
 				tuple := keys[i].(*List)
 				tuple.items = append(tuple.items, key)
@@ -129,6 +133,7 @@ func filterUnique(r *run, v Value, a args) Value {
 	seen := map[string]bool{}
 	var order []int
 	for i, key := range keys {
+		r.key(key)
 		k, ok := keyOf(key)
 		if !ok {
 			fail("unhashable type: %s", typeName(key))

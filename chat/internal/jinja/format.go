@@ -20,6 +20,7 @@ func (r *run) printf(format Text, v Value) Value {
 	used := 0
 	b := builder{m: &r.meter}
 	s := format.s
+	r.walk(len(s))
 	at := 0
 	for {
 		n := strings.IndexByte(s[at:], '%')
@@ -100,6 +101,7 @@ func checkSpec(spec string) {
 }
 
 func (r *run) printVerb(b *builder, spec string, verb byte, v Value) {
+	r.alloc(len(spec))
 	checkSpec(spec)
 	switch verb {
 	case 's', 'r':
@@ -183,6 +185,7 @@ func (r *run) format(t Text, a args) Value {
 			b.print(a.pos[i])
 		default:
 			found := false
+			r.step(len(a.kw))
 			for _, k := range a.kw {
 				if k.name == field {
 					b.print(k.value)

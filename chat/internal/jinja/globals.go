@@ -61,6 +61,7 @@ func dictArg(r *run, a args, set func(key, v Value)) {
 		if d, ok := v.(*Dict); ok {
 			r.elements(2 * len(d.keys))
 			for i, key := range d.keys {
+				r.key(key)
 				set(key, d.values[i])
 			}
 			continue
@@ -71,6 +72,7 @@ func dictArg(r *run, a args, set func(key, v Value)) {
 			if len(kv) != 2 {
 				fail("dictionary update sequence has an element of length %d; 2 is required", len(kv))
 			}
+			r.key(kv[0])
 			set(kv[0], kv[1])
 		}
 	}

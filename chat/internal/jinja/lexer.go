@@ -216,6 +216,10 @@ func (l *lexer) raw() error {
 	}
 }
 
+// maxName bounds a name in bytes: each time that it is met it is looked up, in one
+// scope after the other.
+const maxName = 256
+
 // operators, longest first.
 var operators = []string{
 	"//", "**", "==", "!=", ">=", "<=",
@@ -249,6 +253,9 @@ func (l *lexer) expression(end tokenKind, closer string) error {
 			l.number(s)
 		case r == '_' || unicode.IsLetter(r):
 			n := len(s) - len(strings.TrimLeftFunc(s, func(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }))
+			if n > maxName {
+				return l.errorf("a name has %d bytes, limit %d", n, maxName)
+			}
 			l.add(tokName, s[:n])
 			l.advance(n)
 		default:

@@ -75,6 +75,13 @@ func (m *meter) alloc(n int) {
 // scan accounts for looking at n bytes.
 func (m *meter) scan(n int) { m.step(n / scanBytes) }
 
+// key accounts for looking v up, which takes every byte of a text.
+func (m *meter) key(v Value) {
+	if t, ok := v.(Text); ok {
+		m.scan(len(t.s))
+	}
+}
+
 // walk accounts for handling n bytes one by one.
 func (m *meter) walk(n int) { m.step(n / walkBytes) }
 

@@ -65,6 +65,7 @@ var dictMethods = map[string]func(r *run, d *Dict, a args) Value{
 		if b[0] == nil {
 			fail("get lacks argument 'key'")
 		}
+		r.key(b[0])
 		if v, ok := d.get(b[0]); ok {
 			return v
 		}
@@ -120,6 +121,7 @@ func init() {
 		"startswith": affix(strings.HasPrefix), "endswith": affix(strings.HasSuffix),
 		"removeprefix": func(r *run, t Text, a args) Value {
 			p := wantText("prefix", a.one("prefix"))
+			r.scan(len(p.s))
 			if strings.HasPrefix(t.s, p.s) {
 				return r.slice(t, len(p.s), len(t.s))
 			}
@@ -127,6 +129,7 @@ func init() {
 		},
 		"removesuffix": func(r *run, t Text, a args) Value {
 			p := wantText("suffix", a.one("suffix"))
+			r.scan(len(p.s))
 			if strings.HasSuffix(t.s, p.s) {
 				return r.slice(t, 0, len(t.s)-len(p.s))
 			}
@@ -174,7 +177,7 @@ func init() {
 
 func stripper(left, right bool) textMethod {
 	return func(r *run, t Text, a args) Value {
-		return r.strip(t, inSet(optionalText("chars", a.bind("chars")[0])), left, right)
+		return r.strip(t, r.inSet(optionalText("chars", a.bind("chars")[0])), left, right)
 	}
 }
 
@@ -199,7 +202,9 @@ func affix(has func(s, part string) bool) textMethod {
 		if l, ok := v.(*List); ok {
 			r.step(len(l.items))
 			for _, v := range l.items {
-				if has(t.s, wantText("affix", v).s) {
+				part := wantText("affix", v)
+				r.scan(len(part.s))
+				if has(t.s, part.s) {
 					return true
 				}
 			}

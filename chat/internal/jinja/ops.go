@@ -281,6 +281,7 @@ func (r *run) contains(v, item Value) bool {
 		r.scan(len(v.s) + len(part.s))
 		return strings.Contains(v.s, part.s)
 	case *Dict:
+		r.key(item)
 		_, ok := v.get(item)
 		return ok
 	case *Namespace:

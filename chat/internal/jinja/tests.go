@@ -45,10 +45,15 @@ var tests = map[string]test{
 		other := a.one("other")
 		return typeName(v) == typeName(other) && r.equal(v, other)
 	},
-	"filter": func(r *run, v Value, a args) bool { a.bind(); _, ok := filters[wantText("name", v).s]; return ok },
-	"test":   func(r *run, v Value, a args) bool { a.bind(); return isTest(wantText("name", v).s) },
-	"in":     comparison("in"),
-	"eq":     comparison("=="), "equalto": comparison("=="), "==": comparison("=="),
+	"filter": func(r *run, v Value, a args) bool {
+		a.bind()
+		r.key(v)
+		_, ok := filters[wantText("name", v).s]
+		return ok
+	},
+	"test": func(r *run, v Value, a args) bool { a.bind(); r.key(v); return isTest(wantText("name", v).s) },
+	"in":   comparison("in"),
+	"eq":   comparison("=="), "equalto": comparison("=="), "==": comparison("=="),
 	"ne": comparison("!="), "!=": comparison("!="),
 	"lt": comparison("<"), "lessthan": comparison("<"), "<": comparison("<"),
 	"le": comparison("<="), "<=": comparison("<="),
@@ -81,7 +86,7 @@ func caseTest(to func(string) string) test {
 	return func(r *run, v Value, a args) bool {
 		a.bind()
 		t := r.toText(v)
-		r.scan(len(t.s))
+		r.walk(len(t.s))
 		return isCased(t.s, to)
 	}
 }

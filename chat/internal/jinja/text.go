@@ -160,11 +160,14 @@ func isSpace(r rune) bool {
 }
 
 // inSet returns a function for strip: white space, or the runes of chars.
-func inSet(chars *Text) func(rune) bool {
+func (m *meter) inSet(chars *Text) func(rune) bool {
 	if chars == nil {
 		return isSpace
 	}
-	return func(r rune) bool { return strings.ContainsRune(chars.s, r) }
+	return func(r rune) bool {
+		m.scan(len(chars.s))
+		return strings.ContainsRune(chars.s, r)
+	}
 }
 
 // strip cuts runes of set off the ends.

@@ -213,6 +213,7 @@ func (r *run) equal(a, b Value) bool {
 		r.enter()
 		defer r.leave()
 		for i, key := range a.keys {
+			r.key(key)
 			v, ok := b.get(key)
 			if !ok || !r.equal(a.values[i], v) {
 				return false
