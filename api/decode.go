@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -54,30 +55,44 @@ func checkShape(body []byte) error {
 	if rest != "" && rest[0] != '{' {
 		return BadRequest(CodeInvalidJSON, "", "The request body must be a JSON object.")
 	}
-	depth, members, inString := 0, 0, false
+	depth, members := 0, 0
 	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
-		case inString:
-			if c == '\\' {
-				i++
-			} else if c == '"' {
-				inString = false
-			}
-		case c == '"':
-			inString = true
-		case c == '{' || c == '[':
+		switch body[i] {
+		case '"':
+			i += 1 + stringEnd(body[i+1:])
+		case '{', '[':
 			if depth++; depth > MaxDepth {
 				return BadRequest(CodeInvalidJSON, "", "The request body nests deeper than %d levels.", MaxDepth)
 			}
-		case c == '}' || c == ']':
+		case '}', ']':
 			depth--
-		case c == ':':
+		case ':':
 			if members++; members > MaxMembers {
 				return BadRequest(CodeInvalidJSON, "", "The request body has more than %d members.", MaxMembers)
 			}
 		}
 	}
 	return nil
+}
+
+// stringEnd returns where a JSON string ends that begins before b: at the first quote
+// behind an even number of backslashes, else at b's end.
+func stringEnd(b []byte) int {
+	for at := 0; ; at++ {
+		n := bytes.IndexByte(b[at:], '"')
+		if n < 0 {
+			return len(b)
+		}
+		from := at
+		at += n
+		slashes := at
+		for slashes > from && b[slashes-1] == '\\' {
+			slashes--
+		}
+		if (at-slashes)%2 == 0 {
+			return at
+		}
+	}
 }
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom; it stops at MaxMessages.

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -348,4 +349,29 @@ func FuzzChatRequest(f *testing.F) {
 			t.Fatalf("decoded %+v\nagain   %+v", r, r2)
 		}
 	})
+}
+
+// TestStringEnd holds the search for a string's end to one byte after the other.
+func TestStringEnd(t *testing.T) {
+	slow := func(b []byte) int {
+		for i := 0; i < len(b); i++ {
+			switch b[i] {
+			case '\\':
+				i++
+			case '"':
+				return i
+			}
+		}
+		return len(b)
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 20000 {
+		b := make([]byte, rng.IntN(12))
+		for i := range b {
+			b[i] = `\"a`[rng.IntN(3)]
+		}
+		if got, want := stringEnd(b), slow(b); got != want {
+			t.Fatalf("%q ends at %d, not %d", b, got, want)
+		}
+	}
 }
