@@ -27,6 +27,10 @@ const (
 	maxIndex = 1 << 25
 )
 
+// maxFileName is the longest name that an index may give a file, in bytes: file
+// systems refuse longer ones, and a zero in one, with errors of their own.
+const maxFileName = 255
+
 // safetensorsIndex is a model.safetensors.index.json.
 type safetensorsIndex struct {
 	Files map[string]string `json:"weight_map"` // by tensor
@@ -85,7 +89,7 @@ func (f *File) readSharded(data []byte) error {
 		return f.folderError(fileIndex, ErrFormat, "weight_map names %d files, limits 1 and %d", len(names), maxParts)
 	}
 	for i, name := range names {
-		if name != filepath.Base(name) || strings.ContainsAny(name, `/\`) || !strings.HasSuffix(name, ".safetensors") {
+		if name != filepath.Base(name) || len(name) > maxFileName || strings.ContainsAny(name, "/\\\x00") || !strings.HasSuffix(name, ".safetensors") {
 			return f.folderError(fileIndex, ErrFormat, "names the file %s: a safetensors file beside it is wanted", printable(name))
 		}
 		if _, err := f.addPart(filepath.Join(f.path, name), fmt.Sprintf("file %d of %d of %s", i+1, len(names), fileIndex), parseSafetensors); err != nil {

@@ -78,7 +78,7 @@ func (f *File) shapeOf(t Tensor, r Recast, from int) (Tensor, error) {
 	fail := func(format string, args ...any) (Tensor, error) {
 		return t, &FormatError{Path: f.source(from), Where: "tensor " + printable(t.Name), Problem: fmt.Sprintf(format, args...), Err: ErrUnsupported}
 	}
-	if r.Interleave < 0 || r.Interleave > 0 && t.Shape[0]%(2*r.Interleave) != 0 {
+	if r.Interleave < 0 || r.Interleave > t.Shape[0] || r.Interleave > 0 && t.Shape[0]%(2*r.Interleave) != 0 {
 		return fail("has %d rows, which are not %d heads", t.Shape[0], r.Interleave)
 	}
 	old := t.Type

@@ -165,6 +165,7 @@ func TestRecastErrors(t *testing.T) {
 	}{
 		{Recast{Name: "x", From: "absent"}, "tensor absent: is missing"},
 		{Recast{Name: "x", From: "w", Interleave: 3}, "tensor w: has 2 rows, which are not 3 heads"},
+		{Recast{Name: "x", From: "w", Interleave: math.MaxInt}, "which are not 9223372036854775807 heads"},
 		{Recast{Name: "x", From: "w", Type: graph.Q8_0}, "tensor w: has rows of 16 elements"},
 		{Recast{Name: "x", From: "k", Type: graph.Q4_K, AddOne: true}, "cannot be made Q4_K of Q4_K"},
 		{Recast{Name: "x", From: "i", AddOne: true}, "tensor i: cannot be made F32 of I32"},

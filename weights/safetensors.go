@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -55,7 +56,7 @@ func parseSafetensors(p *part) (*File, error) {
 		return nil, err
 	}
 	s.name = ""
-	if _, err := s.d.ReadToken(); err == nil {
+	if _, err := s.d.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, s.fail(ErrFormat, "something follows the header's object")
 	}
 	if err := s.checkCover(); err != nil {

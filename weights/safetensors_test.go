@@ -69,6 +69,7 @@ func hostileSafetensors() []hostile {
 		header("not an object", "[]", "header: [ where { is wanted"),
 		header("cut short", `{"a":`, "malformed at byte"),
 		header("two objects", `{}{}`, "something follows"),
+		header("more than an object", `{}x`, "something follows"),
 		header("name twice", `{"__metadata__":1,"__metadata__":2}`, "malformed"),
 		header("invalid UTF-8", "{\"\xff\":1}", "malformed"),
 		header("deep", `{"__metadata__":`+strings.Repeat("[", 20000), "malformed"),
@@ -169,6 +170,12 @@ func TestSafetensorsFolder(t *testing.T) {
 		{"file of another kind", func(m map[string][]byte) {
 			m["model.safetensors.index.json"] = sw.Index(map[string]string{"a": "config.json"})
 		}, "names the file config.json"},
+		{"name with a zero", func(m map[string][]byte) {
+			m["model.safetensors.index.json"] = sw.Index(map[string]string{"a": "x\x00.safetensors"})
+		}, `names the file "x\x00.safetensors"`},
+		{"name too long", func(m map[string][]byte) {
+			m["model.safetensors.index.json"] = sw.Index(map[string]string{"a": strings.Repeat("x", 250) + ".safetensors"})
+		}, "names the file xxx"},
 	} {
 		files := whole()
 		c.spoil(files)
