@@ -108,15 +108,18 @@ func FuzzTemplate(f *testing.F) {
 	for _, src := range bombs {
 		f.Add(src, "")
 	}
+	for _, src := range []string{`{{ '\uE000' }}`, "{{ '%c' % 57344 }}", "{{ '\xee' ~ '\x80\x80' }}", `{{ ('"\u' ~ 'e000"')|from_json }}`, "{{ s.split('x')|join('-') }}"} {
+		f.Add(src, "xx")
+	}
 	f.Fuzz(func(t *testing.T, src, client string) {
-		if strings.Contains(src, "ue000") || strings.Contains(src, "U0000e000") || strings.Contains(src, secret) {
+		if strings.Contains(client, secret) {
 			return
 		}
 		tmpl, err := Parse(src)
 		if err != nil {
 			return
 		}
-		vars := func(text func(string) Text) map[string]Value {
+		vars := func(text func(string) Text, secret string) map[string]Value {
 			d := NewDict()
 			d.Set(Trusted("role"), Trusted("user"))
 			d.Set(Trusted("content"), text(client+secret))
@@ -128,17 +131,21 @@ func FuzzTemplate(f *testing.F) {
 			}
 		}
 		o := Options{Limits{Steps: 20000, Bytes: 1 << 20, Depth: 16}, testNow}
-		got, err := tmpl.Render(vars(Client), o)
+		got, err := tmpl.Render(vars(Client, secret), o)
 		if err != nil {
 			return
 		}
 		if leaked(t, got) {
-			t.Fatalf("%q: client text passes for the template's: %+v", src, got.Spans())
+			// A template may write the secret itself: '\uE000', '%c' % 57344.
+			other, err := tmpl.Render(vars(Client, "\ue001"), o)
+			if err != nil || !strings.Contains(other.s, secret) {
+				t.Fatalf("%q: client text passes for the template's: %+v", src, got.Spans())
+			}
 		}
 		if len(got.s) > o.Limits.Bytes {
 			t.Fatalf("%d bytes", len(got.s))
 		}
-		own, err := tmpl.Render(vars(Trusted), o)
+		own, err := tmpl.Render(vars(Trusted, secret), o)
 		if err != nil || own.s != got.s {
 			t.Fatalf("%q: %q for a client, %q (%v) for the template", src, got.s, own.s, err)
 		}
