@@ -17,7 +17,7 @@ HOLDFAST_LONG=1 HOLDFAST_FIGURES=$rows ${GO:-go} test -count=1 -timeout 20m -v -
 {
 	echo "# The surface"
 	echo
-	echo "What the server costs beside its model, $(date -u +%Y-%m-%d): \`make bench-surface\`, one run. The clients run on the same cores."
+	echo "What the server costs beside its model, $(date -u +%Y-%m-%d): \`make bench-surface\`, one run. The clients run on the same cores, those of malformed requests on half of them and their server on the other."
 	echo "Machine: $cpu, $(nproc) cores, Linux $(uname -r); load average before the run $before (0 is a machine that does nothing else)."
 	awk -v load="$before" 'BEGIN { if (load >= 0.5) print "**Others used the machine during this run: its times say nothing, its memory and counts do.**" }'
 	echo "Holdfast $(git rev-parse --short HEAD), $(${GO:-go} env GOVERSION). Leavers, connections and 429s with the tests' tiny model, the stream with SmolLM2 135M Q4_1."

@@ -16,8 +16,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/holdfast-run/holdfast/internal/sysinfo"
 )
 
 // The tests of this file measure what the server costs beside its model. In make
@@ -220,10 +218,10 @@ func TestWitness(t *testing.T) {
 	model, name := tinyModel, "tiny-chat"
 	if long() {
 		needReal(t)
-		rounds, tokens = 10, 100
+		rounds, tokens = 25, 100
 		model, name = realModel, realName
 	}
-	s := serve(t, "--model", model)
+	s := serveApart(t, "--model", model)
 	bodies := malformed()
 	var alone, beside []time.Duration
 	sent, took := 0, time.Duration(0)
@@ -271,10 +269,8 @@ func (s *server) gaps(model string, tokens int) (gaps []time.Duration) {
 }
 
 // pester sends malformed requests, a hundred a second at most, and returns how many
-// were answered, each with an error of the client's. It makes way for the server and the
-// stream: clients are on other machines, and what is measured is what they cost here.
+// were answered, each with an error of the client's.
 func (s *server) pester(ctx context.Context, bodies []string) (n int) {
-	sysinfo.Background(19)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {
 		s.t.Error(err)
