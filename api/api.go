@@ -20,7 +20,7 @@ package api
 const (
 	MaxBodyBytes    = 4 << 20 // a request's body
 	MaxDepth        = 64      // nested JSON arrays and objects
-	MaxMembers      = 1 << 16 // members of all JSON objects together
+	MaxMembers      = 1 << 14 // members of all JSON objects together
 	MaxMessages     = 1024    // messages of a conversation
 	MaxParts        = 1024    // content parts of a message
 	MaxPrompts      = 64      // prompts of one completion request
