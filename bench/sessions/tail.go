@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,7 +116,7 @@ func describeTail(times [][]time.Time, began, end time.Time) table {
 // relative returns gaps in millionths of the median of their cycle.
 func relative(cycles [][2][]time.Duration) (without, with []time.Duration) {
 	for _, c := range cycles {
-		mid := quantile(append(append([]time.Duration(nil), c[0]...), c[1]...), .5)
+		mid := quantile(slices.Concat(c[0], c[1]), .5)
 		for kind, to := range []*[]time.Duration{&without, &with} {
 			for _, g := range c[kind] {
 				*to = append(*to, g*1e6/mid)
