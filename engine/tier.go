@@ -130,7 +130,7 @@ func newTier(s *store.Store, prog device.Program, pool *kvcache.Pool, cfg Config
 	for range readers {
 		t.io.Go(t.read)
 	}
-	t.io.Go(t.write)
+	t.io.Go(func() { sysinfo.Background(10, t.write) })
 	return t
 }
 
@@ -220,7 +220,6 @@ func (t *tier) read() {
 // write is the writer's goroutine. It makes way for the step: what it copies and hashes
 // is needed after a restart, and a step's tokens now.
 func (t *tier) write() {
-	sysinfo.Background(10)
 	for batch := range t.writes {
 		blocks := make([]store.Block, len(batch))
 		for i := range batch {

@@ -36,7 +36,7 @@ func (s *Slab) TouchAhead(n int) {
 	s.touched = n
 	if s.more == nil {
 		s.more = make(chan [2]int, 1)
-		s.toucher.Go(s.touchAhead)
+		s.toucher.Go(func() { sysinfo.Background(19, s.touchAhead) })
 	}
 	select {
 	case s.more <- [2]int{from, n}:
@@ -45,9 +45,8 @@ func (s *Slab) TouchAhead(n int) {
 	}
 }
 
-// touchAhead is the thread.
+// touchAhead is what its thread does.
 func (s *Slab) touchAhead() {
-	sysinfo.Background(19)
 	for r := range s.more {
 		s.Touch(r[0], r[1])
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -55,22 +56,41 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// TestBackground: the thread is nicer, and no other is.
+func init() { runtime.LockOSThread() } // keeps TestMain on the main thread
+
+func TestMain(m *testing.M) {
+	onMain = background()
+	runtime.UnlockOSThread()
+	os.Exit(m.Run())
+}
+
+// onMain is what Background did when it was called on the main thread.
+var onMain ran
+
+// ran is the niceness of f's thread in Background, and of the main thread before and
+// after it.
+type ran struct{ inside, before, after int }
+
+func background() (r ran) {
+	niceness := func(thread int) int {
+		n, _ := unix.Getpriority(unix.PRIO_PROCESS, thread)
+		return 20 - n // what the call answers is 20 less it
+	}
+	r.before = niceness(unix.Getpid())
+	Background(19, func() { r.inside = niceness(unix.Gettid()) })
+	r.after = niceness(unix.Getpid())
+	return r
+}
+
+// TestBackground: f's thread is nicer, and the main thread, where the scheduler of
+// goroutines may have put the caller, stays as it was.
 func TestBackground(t *testing.T) {
-	before, err := unix.Getpriority(unix.PRIO_PROCESS, unix.Getpid())
-	if err != nil {
-		t.Fatal(err)
+	if onMain.inside != 19 || onMain.after != onMain.before {
+		t.Errorf("called on the main thread: %+v", onMain)
 	}
-	inside := make(chan int)
-	go func() {
-		Background(19)
-		nice, _ := unix.Getpriority(unix.PRIO_PROCESS, unix.Gettid())
-		inside <- 20 - nice // the call answers 20 less the niceness
-	}()
-	if nice := <-inside; nice != 19 {
-		t.Errorf("niceness %d", nice)
-	}
-	if after, _ := unix.Getpriority(unix.PRIO_PROCESS, unix.Getpid()); after != before {
-		t.Errorf("the process went from %d to %d", 20-before, 20-after)
+	other := make(chan ran)
+	go func() { other <- background() }()
+	if r := <-other; r.inside != 19 || r.after != r.before {
+		t.Errorf("called on some thread: %+v", r)
 	}
 }
