@@ -99,5 +99,5 @@ exe=$out/holdfast-peer-logits
 if [ -f "$src" ] && { [ ! -x "$exe" ] || [ "$src" -nt "$exe" ] || [ "$out/stamp" -nt "$exe" ]; }; then
 	say "compiling bench/peers/logits.cpp"
 	c++ -O2 -std=c++17 -I"$out/src/llama.cpp/include" -I"$out/src/llama.cpp/ggml/include" \
-		-o "$exe" "$src" -L"$out/cmake/bin" -lllama -lggml -lggml-base -Wl,-rpath,"$out/cmake/bin"
+		-o "$exe" "$src" -L"$out/cmake/bin" -lllama -lggml -lggml-base -Wl,-rpath,'$ORIGIN/cmake/bin'
 fi

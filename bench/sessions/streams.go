@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,9 +23,20 @@ const (
 	streamTokens = 96
 )
 
-// streams measures what the log costs those that stream: 32 at once, by level of
-// durability and by how long a sync takes. Each goes on from turn to turn; their first
-// turns differ in length, so that turns begin and end while the others stream.
+// streamCases are what is compared with streams without sessions: a level of durability,
+// and how much longer than the disk's a sync takes.
+var streamCases = []struct {
+	level session.Durability
+	sync  time.Duration
+}{
+	{session.LevelTurn, 0}, {session.LevelStep, 0}, {session.LevelStep, time.Millisecond},
+	{session.LevelStep, 5 * time.Millisecond}, {session.LevelStep, 20 * time.Millisecond}, {session.LevelTurn, 20 * time.Millisecond},
+}
+
+// streams measures what the log costs those that stream: 32 at once, each case between
+// two runs of the same turns without sessions, because a machine that others use is
+// another one a minute later. Streams go on from turn to turn; their first turns differ
+// in length, so that turns begin and end while the others stream.
 func streams(c *config, found *section) error {
 	dir, e, err := openStreams(c)
 	if err != nil {
@@ -32,54 +44,67 @@ func streams(c *config, found *section) error {
 	}
 	defer os.RemoveAll(dir)
 	defer e.Close()
-	t := table{
-		Title: fmt.Sprintf("%d streams of %d turns of %d tokens", streamCount, streamTurns, streamTokens),
-		Notes: "In process, the cases in turns, medians of the rounds' ratios to the run of the same turns without sessions beside them. " +
-			"Turns begin and end while the others stream. Syncs of the log are made longer by what stands there.",
-		Header: []string{"durability", "sync + ms", "tok/s", "p50 ITL, ms", "p99 ITL, ms", "tok/s ratio", "p99 ratio"},
+	runs := 0
+	once := func(level session.Durability, sync time.Duration) (streamed, error) {
+		runs++
+		return streamOnce(e, filepath.Join(dir, fmt.Sprint("log", runs)), level, sync, uint64(runs))
 	}
-	cases := []struct {
-		level session.Durability
-		sync  time.Duration
-	}{
-		{0, 0}, {session.LevelTurn, 0}, {session.LevelStep, 0}, {session.LevelStep, time.Millisecond},
-		{session.LevelStep, 5 * time.Millisecond}, {session.LevelStep, 20 * time.Millisecond}, {session.LevelTurn, 20 * time.Millisecond},
+	all := make([][]compared, len(streamCases))
+	before, err := once(0, 0)
+	if err != nil {
+		return err
 	}
-	all := make([][]streamed, len(cases))
 	for round := range c.rounds {
-		for k := range cases {
-			i := k
+		for i := range streamCases {
 			if round%2 == 1 {
-				i = len(cases) - 1 - k
+				i = len(streamCases) - 1 - i
 			}
-			got, err := streamOnce(e, filepath.Join(dir, fmt.Sprint("log", round, i)), cases[i].level, cases[i].sync, uint64(round*100+i))
+			got, err := once(streamCases[i].level, streamCases[i].sync)
 			if err != nil {
 				return err
 			}
-			all[i] = append(all[i], got)
-		}
-	}
-	for i, k := range cases {
-		name := "no session"
-		if k.level != 0 {
-			name = k.level.String()
-		}
-		mid := func(f func(streamed, streamed) float64) float64 {
-			var ds []time.Duration
-			for round := range all[i] {
-				ds = append(ds, time.Duration(f(all[i][round], all[0][round])*1e6))
+			after, err := once(0, 0)
+			if err != nil {
+				return err
 			}
-			return float64(median(ds)) / 1e6
+			all[i] = append(all[i], got.beside(before, after))
+			before = after
 		}
-		t.add(name, k.sync,
-			mid(func(a, _ streamed) float64 { return a.rate }),
-			mid(func(a, _ streamed) float64 { return a.p50.Seconds() * 1e3 }),
-			mid(func(a, _ streamed) float64 { return a.p99.Seconds() * 1e3 }),
-			mid(func(a, b streamed) float64 { return a.rate / b.rate }),
-			mid(func(a, b streamed) float64 { return float64(a.p99) / float64(b.p99) }))
 	}
-	found.Tables = append(found.Tables, t)
+	found.Tables = append(found.Tables, describeStreams(all))
 	return nil
+}
+
+// describeStreams is the table of what the rounds gave, by case.
+func describeStreams(all [][]compared) table {
+	t := table{
+		Title: fmt.Sprintf("%d streams of %d turns of %d tokens", streamCount, streamTurns, streamTokens),
+		Notes: "In process, medians of the rounds; ratios are to the mean of two runs of the same turns without sessions, one before and one after, in brackets the least and the largest. " +
+			"Turns begin and end while the others stream. Syncs of the log are made longer by what stands there.",
+		Header: []string{"durability", "sync + ms", "tok/s", "p50 ITL, ms", "p99 ITL, ms", "tok/s ratio", "p99 ratio"},
+	}
+	for i, k := range streamCases {
+		sorted := func(f func(compared) float64) []float64 {
+			var fs []float64
+			for _, one := range all[i] {
+				fs = append(fs, f(one))
+			}
+			slices.Sort(fs)
+			return fs
+		}
+		mid := func(f func(compared) float64) float64 { return sorted(f)[len(all[i])/2] }
+		spread := func(f func(compared) float64) string {
+			fs := sorted(f)
+			return fmt.Sprintf("%.2f (%.2f to %.2f)", fs[len(fs)/2], fs[0], fs[len(fs)-1])
+		}
+		t.add(k.level.String(), k.sync,
+			mid(func(a compared) float64 { return a.rate }),
+			mid(func(a compared) float64 { return a.p50.Seconds() * 1e3 }),
+			mid(func(a compared) float64 { return a.p99.Seconds() * 1e3 }),
+			spread(func(a compared) float64 { return a.rates }),
+			spread(func(a compared) float64 { return a.tails }))
+	}
+	return t
 }
 
 // openStreams opens an engine for the streams, and the folder of its store.
@@ -101,6 +126,17 @@ func openStreams(c *config) (dir string, e *engine.Engine, err error) {
 type streamed struct {
 	rate     float64 // tokens a second
 	p50, p99 time.Duration
+}
+
+// compared is a run and its ratios to others.
+type compared struct {
+	streamed
+	rates, tails float64
+}
+
+// beside compares a run with the mean of those before and after it.
+func (s streamed) beside(before, after streamed) compared {
+	return compared{s, 2 * s.rate / (before.rate + after.rate), 2 * float64(s.p99) / float64(before.p99+after.p99)}
 }
 
 func streamOnce(e *engine.Engine, dir string, level session.Durability, slow time.Duration, seed uint64) (streamed, error) {
