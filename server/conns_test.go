@@ -16,7 +16,8 @@ func TestMaxConns(t *testing.T) {
 	first, second := s.dial(), s.dial()
 	first.do(get("/health"))
 	second.do(get("/health"))
-	for range 3 {
+	// One that the machine holds up for longer than the server reads on may be reset.
+	for clean, tries := 0, 0; clean < 3; tries++ {
 		third := s.dial()
 		third.send(get("/health"))
 		res := third.receive()
@@ -24,8 +25,11 @@ func TestMaxConns(t *testing.T) {
 		if res.Header.Get("Retry-After") != "1" || !res.Close {
 			t.Errorf("headers %v", res.Header)
 		}
-		if _, err := third.r.ReadByte(); err != io.EOF {
-			t.Errorf("the connection is not closed: %v", err)
+		switch _, err := third.r.ReadByte(); {
+		case err == io.EOF:
+			clean++
+		case !errors.Is(err, syscall.ECONNRESET) || tries >= 50:
+			t.Fatalf("the connection is not closed, or each is reset: %v", err)
 		}
 	}
 	if res, _ := first.do(get("/health")); res.StatusCode != 200 {
