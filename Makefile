@@ -38,6 +38,7 @@ test-long: test-schedules ## the race detector (needs a C compiler), full counts
 	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache/... ./scheduler ./server ./session ./tokenlog
 	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run Gemma3 ./device/cpu
+	for p in weights model tokenizer; do HOLDFAST_LONG=1 $(GO) test -count=1 -cover -timeout 180m -v -run '^TestMutants' ./$$p || exit 1; done
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog ./session ./kvcache/store
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -v -run 'Resume|Damaged|PowerCuts' ./engine
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m -v -run CUDA ./engine

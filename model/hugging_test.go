@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/testkit/mutate"
 	sw "github.com/holdfast-run/holdfast/internal/testkit/safewrite"
 	"github.com/holdfast-run/holdfast/model"
 	"github.com/holdfast-run/holdfast/weights"
@@ -274,31 +275,48 @@ func TestQuantize(t *testing.T) {
 
 // FuzzFolderConfig: any config.json is refused, or gives a graph of bounded size.
 func FuzzFolderConfig(f *testing.F) {
+	mutate.Add(f, configSeeds())
+	w := noWeights(f)
+	f.Fuzz(func(t *testing.T, data []byte) { fuzzConfig(t, w, data) })
+}
+
+func TestMutantsConfig(t *testing.T) {
+	w := noWeights(t)
+	mutate.Fuzz(t, "FuzzFolderConfig", configSeeds(), func(in mutate.Input) error { return fuzzConfig(t, w, in[0].([]byte)) })
+}
+
+func configSeeds() (seeds []mutate.Input) {
 	for _, kind := range []string{"llama", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "granite"} {
 		c := llamaFolder()
 		c["model_type"], c["hidden_act"], c["rope_parameters"] = kind, nil, map[string]any{"rope_type": "yarn", "rope_theta": 1e4, "factor": 2}
 		data, _ := json.Marshal(c)
-		f.Add(data)
+		seeds = append(seeds, mutate.Input{data})
 	}
-	f.Add([]byte(`{"model_type":"gemma3","rope_parameters":{"full_attention":{"rope_theta":1e999}},"layer_types":["x"]}`))
-	dir := sw.Folder(f, map[string][]byte{"config.json": []byte("{}"), "model.safetensors": sw.Build()})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := model.FromJSON(dir, data)
-		if err != nil {
-			return
+	return append(seeds, mutate.Input{[]byte(`{"model_type":"gemma3","rope_parameters":{"full_attention":{"rope_theta":1e999}},"layer_types":["x"]}`)})
+}
+
+// noWeights opens a folder without a tensor.
+func noWeights(t testing.TB) *weights.File {
+	w, err := weights.Open(sw.Folder(t, map[string][]byte{"config.json": []byte("{}"), "model.safetensors": sw.Build()}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return w
+}
+
+func fuzzConfig(t *testing.T, w *weights.File, data []byte) error {
+	c, err := model.FromJSON("folder", data)
+	if err != nil {
+		return err
+	}
+	for _, x := range []float64{c.NormEps, c.AttentionScale, c.RoPE.Base} {
+		if math.IsNaN(x) {
+			t.Fatalf("%+v", c)
 		}
-		for _, x := range []float64{c.NormEps, c.AttentionScale, c.RoPE.Base} {
-			if math.IsNaN(x) {
-				t.Fatalf("%+v", c)
-			}
-		}
-		w, err := weights.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer w.Close()
-		if _, err := c.Build(w); err == nil {
-			t.Fatal("a graph without tensors")
-		}
-	})
+	}
+	if _, err = c.Build(w); err == nil {
+		t.Fatal("a graph without tensors")
+	}
+	return err
 }

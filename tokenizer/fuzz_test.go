@@ -2,11 +2,14 @@ package tokenizer
 
 import (
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/holdfast-run/holdfast/internal/testkit/mutate"
 )
 
 var fuzzTokenizers = sync.OnceValue(func() []*Tokenizer {
@@ -72,28 +75,45 @@ func FuzzDetokenizer(f *testing.F) {
 
 // FuzzLoad: no vocabulary makes the loader or the tokenizer panic.
 func FuzzLoad(f *testing.F) {
-	f.Add("a b", "ab", int64(1), uint64(3), "ab ab")
-	f.Add("Ġ Ġ", "ĠĠ", int64(3), uint64(1<<40), "  ")
+	mutate.Add(f, loadSeeds)
 	f.Fuzz(func(t *testing.T, merge, token string, kind int64, id uint64, text string) {
-		m := allBytes("qwen2")
-		m = m.with(keyTokens, append(m[keyTokens].([]string), token)).
-			with(keyTypes, append(m[keyTypes].([]int64), kind)).
-			with(keyMerges, append(m[keyMerges].([]string), merge)).
-			with(keyBOS, id)
-		tok, err := load(m)
-		if err != nil {
-			return
-		}
-		for _, ids := range [][]int32{tok.Encode(nil, text), tok.EncodeTemplate(nil, text)} {
-			var raw []byte
-			for _, id := range ids {
-				raw = tok.AppendPiece(raw, id)
-			}
-			if string(raw) != text {
-				t.Fatalf("%q gives %q", text, raw)
-			}
-		}
+		fuzzLoad(t, merge, token, kind, id, text)
 	})
+}
+
+func TestMutantsLoad(t *testing.T) {
+	mutate.Fuzz(t, "FuzzLoad", loadSeeds, func(in mutate.Input) error {
+		return fuzzLoad(t, in[0].(string), in[1].(string), in[2].(int64), in[3].(uint64), in[4].(string))
+	})
+}
+
+var loadSeeds = []mutate.Input{
+	{"a b", "ab", int64(1), uint64(3), "ab ab"},
+	{"Ġ Ġ", "ĠĠ", int64(3), uint64(1 << 40), "  "},
+}
+
+var fuzzVocabulary = sync.OnceValue(func() fields { return allBytes("qwen2") })
+
+func fuzzLoad(t *testing.T, merge, token string, kind int64, id uint64, text string) error {
+	m := fuzzVocabulary()
+	m = m.with(keyTokens, append(slices.Clip(m[keyTokens].([]string)), token)).
+		with(keyTypes, append(slices.Clip(m[keyTypes].([]int64)), kind)).
+		with(keyMerges, append(slices.Clip(m[keyMerges].([]string)), merge)).
+		with(keyBOS, id)
+	tok, err := load(m)
+	if err != nil {
+		return err
+	}
+	for _, ids := range [][]int32{tok.Encode(nil, text), tok.EncodeTemplate(nil, text)} {
+		var raw []byte
+		for _, id := range ids {
+			raw = tok.AppendPiece(raw, id)
+		}
+		if string(raw) != text {
+			t.Fatalf("%q gives %q", text, raw)
+		}
+	}
+	return nil
 }
 
 // checkLoaded makes a tokenizer that a fuzzed file gave do its work.
@@ -121,6 +141,17 @@ const fuzzText = " a\u2581b<s> <0x41> ab  \xff\u00e9e\u0301 1234 'll\n\n"
 
 // FuzzFromJSON: no tokenizer.json makes the loader or the tokenizer panic.
 func FuzzFromJSON(f *testing.F) {
+	mutate.Add(f, jsonSeeds())
+	f.Fuzz(func(t *testing.T, file, config []byte, text string) { fuzzJSON(t, file, config, text) })
+}
+
+func TestMutantsJSON(t *testing.T) {
+	mutate.Fuzz(t, "FuzzFromJSON", jsonSeeds(), func(in mutate.Input) error {
+		return fuzzJSON(t, in[0].([]byte), in[1].([]byte), in[2].(string))
+	})
+}
+
+func jsonSeeds() (seeds []mutate.Input) {
 	const end = `"pre_tokenizer":null,"decoder":{"type":"Metaspace","replacement":"▁"},`
 	for _, file := range []string{
 		`{` + end + `"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"▁":3},"merges":["a b"],"unk_token":"a","fuse_unk":true}}`,
@@ -131,16 +162,23 @@ func FuzzFromJSON(f *testing.F) {
 			`"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"a","type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[],"special_tokens":{}},"model":{"type":"BPE","vocab":{"a":0,"▁":1,"▁a":2},"merges":["▁ a"]},"added_tokens":[{"id":0,"content":"a"}]}`,
 		`{"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},{"type":"Split","pattern":{"String":"b"},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":false}]},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":` + allBytesJSON() + `,"merges":[]}}`,
 	} {
-		f.Add([]byte(file), []byte(`{"bos_token":"<s>","add_bos_token":true,"eos_token":{"content":"a"}}`), fuzzText)
+		seeds = append(seeds, mutate.Input{[]byte(file), []byte(`{"bos_token":"<s>","add_bos_token":true,"eos_token":{"content":"a"}}`), fuzzText})
 	}
-	f.Fuzz(func(t *testing.T, file, config []byte, text string) {
-		if tok, err := FromJSON(file, nil); err == nil {
-			checkLoaded(t, tok, text)
-		}
-		if tok, err := FromJSON(file, config); err == nil {
-			checkLoaded(t, tok, text)
-		}
-	})
+	return seeds
+}
+
+// fuzzJSON loads the file without and with a tokenizer_config.json.
+func fuzzJSON(t *testing.T, file, config []byte, text string) error {
+	tok, err := FromJSON(file, nil)
+	if err != nil {
+		_, err = FromJSON(file, config)
+		return err
+	}
+	checkLoaded(t, tok, text)
+	if tok, err = FromJSON(file, config); err == nil {
+		checkLoaded(t, tok, text)
+	}
+	return err
 }
 
 // allBytesJSON is a vocabulary of the 256 bytes.
@@ -155,34 +193,63 @@ func allBytesJSON() string {
 // FuzzFromSentencePiece: no tokenizer.model makes the loader or the tokenizer
 // panic.
 func FuzzFromSentencePiece(f *testing.F) {
+	mutate.Add(f, sentencePieceSeeds())
+	f.Fuzz(func(t *testing.T, file []byte, text string) { fuzzSentencePiece(t, file, text) })
+}
+
+func TestMutantsSentencePiece(t *testing.T) {
+	mutate.Fuzz(t, "FuzzFromSentencePiece", sentencePieceSeeds(), func(in mutate.Input) error {
+		return fuzzSentencePiece(t, in[0].([]byte), in[1].(string))
+	})
+}
+
+func sentencePieceSeeds() (seeds []mutate.Input) {
 	piece := func(text string, kind byte, score byte) string {
 		return "\x0a" + string(rune(len(text)+9)) + "\x0a" + string(rune(len(text))) + text + "\x15\x00\x00\x80" + string(rune(score)) + "\x18" + string(rune(kind))
 	}
 	pieces := piece("<unk>", 2, 0) + piece("<s>", 3, 0) + piece("▁", 1, 64) + piece("a", 1, 64) + piece("b", 1, 63) + piece("ab", 1, 62) + piece("▁ab", 1, 61) + piece("\n\n", 4, 0)
 	for _, spec := range []string{"\x12\x02\x18\x02", "\x12\x02\x18\x01", "\x12\x02\x18\x02\x1a\x04\x18\x00\x20\x00", "\x12\x03\x98\x02\x01"} {
-		f.Add([]byte(pieces+spec), fuzzText)
+		seeds = append(seeds, mutate.Input{[]byte(pieces + spec), fuzzText})
 	}
-	f.Fuzz(func(t *testing.T, file []byte, text string) {
-		if tok, err := FromSentencePiece(file, SentenceOptions{AddBOS: true}); err == nil {
-			checkLoaded(t, tok, text)
-		}
-	})
+	return seeds
+}
+
+func fuzzSentencePiece(t *testing.T, file []byte, text string) error {
+	tok, err := FromSentencePiece(file, SentenceOptions{AddBOS: true})
+	if err == nil {
+		checkLoaded(t, tok, text)
+	}
+	return err
 }
 
 // FuzzFromTiktoken: no file of ranks makes the loader or the tokenizer panic.
 func FuzzFromTiktoken(f *testing.F) {
+	mutate.Add(f, tiktokenSeeds())
+	f.Fuzz(func(t *testing.T, file string, id int32, text string) { fuzzTiktoken(t, file, id, text) })
+}
+
+func TestMutantsTiktoken(t *testing.T) {
+	mutate.Fuzz(t, "FuzzFromTiktoken", tiktokenSeeds(), func(in mutate.Input) error {
+		return fuzzTiktoken(t, in[0].(string), in[1].(int32), in[2].(string))
+	})
+}
+
+func tiktokenSeeds() []mutate.Input {
 	var all string
 	for b := range 256 {
 		all += base64.StdEncoding.EncodeToString([]byte{byte(b)}) + " " + strconv.Itoa(b) + "\n"
 	}
-	f.Add(all+"YWI= 256\nYWJj 257\r\n", int32(300), fuzzText)
-	f.Add(all+"YWI= 300\n", int32(-1), fuzzText)
-	f.Fuzz(func(t *testing.T, file string, id int32, text string) {
-		for pattern := range tiktokenPatterns {
-			tok, err := FromTiktoken([]byte(file), TiktokenOptions{Pattern: pattern, Special: map[string]int32{"<s>": id}, BOS: "<s>"})
-			if err == nil {
-				checkLoaded(t, tok, text)
-			}
+	return []mutate.Input{{all + "YWI= 256\nYWJj 257\r\n", int32(300), fuzzText}, {all + "YWI= 300\n", int32(-1), fuzzText}}
+}
+
+// fuzzTiktoken loads the file with every pattern, if with one.
+func fuzzTiktoken(t *testing.T, file string, id int32, text string) error {
+	for pattern := range tiktokenPatterns {
+		tok, err := FromTiktoken([]byte(file), TiktokenOptions{Pattern: pattern, Special: map[string]int32{"<s>": id}, BOS: "<s>"})
+		if err != nil {
+			return err
 		}
-	})
+		checkLoaded(t, tok, text)
+	}
+	return nil
 }

@@ -6,26 +6,45 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/testkit/mutate"
 )
 
 // FuzzOpenGGUF: any bytes are refused with a FormatError, or give a File that is
 // what Open promises.
 func FuzzOpenGGUF(f *testing.F) {
-	f.Add(sample())
+	mutate.Add(f, seedsGGUF())
+	f.Fuzz(func(t *testing.T, data []byte) { fuzzGGUF(t, data) })
+}
+
+func TestMutantsGGUF(t *testing.T) {
+	mutate.Fuzz(t, "FuzzOpenGGUF", seedsGGUF(), func(in mutate.Input) error { return fuzzGGUF(t, in[0].([]byte)) })
+}
+
+func seedsGGUF() []mutate.Input {
+	seeds := []mutate.Input{{sample()}}
 	for _, c := range hostiles() {
-		f.Add(c.data)
+		seeds = append(seeds, mutate.Input{c.data})
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := parse("fuzz", data)
-		if err != nil {
-			var format *FormatError
-			if !errors.As(err, &format) || file != nil {
-				t.Fatalf("file %v, error %v", file, err)
-			}
-			return
-		}
-		checkConsistent(t, file)
-	})
+	return seeds
+}
+
+func fuzzGGUF(t *testing.T, data []byte) error {
+	file, err := parse("fuzz", data)
+	if err != nil {
+		return problem(t, file, err)
+	}
+	checkConsistent(t, file)
+	return nil
+}
+
+// problem says what is wrong with a refused file, not where. A refusal is a
+// FormatError, and there is no File then.
+func problem(t *testing.T, file *File, err error) error {
+	var format *FormatError
+	if !errors.As(err, &format) || file != nil {
+		t.Fatalf("file %v, error %T %v", file, err, err)
+	}
+	return errors.New(format.Problem)
 }
 
 // FuzzDequantize: for any type and lengths it refuses or fills dst, writes

@@ -1,6 +1,8 @@
 package weights
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"math"
 	"slices"
@@ -8,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/graph"
+	"github.com/holdfast-run/holdfast/internal/testkit/mutate"
 	sw "github.com/holdfast-run/holdfast/internal/testkit/safewrite"
 )
 
@@ -242,46 +245,79 @@ func TestFolderDigest(t *testing.T) {
 // FuzzOpenSafetensors: any bytes are refused with a FormatError, or give a File
 // that is what Open promises.
 func FuzzOpenSafetensors(f *testing.F) {
-	f.Add(safeSample())
+	mutate.Add(f, seedsSafetensors())
+	f.Fuzz(func(t *testing.T, data []byte) { fuzzSafetensors(t, data) })
+}
+
+// TestMutantsSafetensors has the header's length right in every other input, so that
+// what is in the header is reached.
+func TestMutantsSafetensors(t *testing.T) {
+	odd := false
+	mutate.Fuzz(t, "FuzzOpenSafetensors", seedsSafetensors(), func(in mutate.Input) error {
+		data := in[0].([]byte)
+		if end := bytes.LastIndexByte(data, '}') + 1; odd && end > 8 {
+			binary.LittleEndian.PutUint64(data, uint64(end-8))
+		}
+		odd = !odd
+		return fuzzSafetensors(t, data)
+	})
+}
+
+func seedsSafetensors() []mutate.Input {
+	seeds := []mutate.Input{{safeSample()}}
 	for _, c := range hostileSafetensors() {
 		if len(c.data) < 1<<12 {
-			f.Add(c.data)
+			seeds = append(seeds, mutate.Input{c.data})
 		}
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := parseSafe(data)
-		if err != nil {
-			var format *FormatError
-			if !errors.As(err, &format) || file != nil {
-				t.Fatalf("file %v, error %v", file, err)
-			}
-			return
-		}
-		checkConsistent(t, file)
-	})
+	return seeds
+}
+
+func fuzzSafetensors(t *testing.T, data []byte) error {
+	file, err := parseSafe(data)
+	if err != nil {
+		return problem(t, file, err)
+	}
+	checkConsistent(t, file)
+	return nil
 }
 
 // FuzzIndex: any index is refused, or agrees with the files.
 func FuzzIndex(f *testing.F) {
-	f.Add([]byte(`{"weight_map":{"a":"x.safetensors"},"metadata":{"total_size":4}}`))
-	f.Add([]byte(`{"weight_map":{"a":"../x.safetensors"}}`))
-	f.Add([]byte(`{"weight_map":{"a":"x.safetensors","b":"y.safetensors"}}`))
+	mutate.Add(f, indexSeeds)
+	dir := indexFolder(f)
+	f.Fuzz(func(t *testing.T, data []byte) { fuzzIndex(t, dir, data) })
+}
+
+func TestMutantsIndex(t *testing.T) {
+	dir := indexFolder(t)
+	mutate.Fuzz(t, "FuzzIndex", indexSeeds, func(in mutate.Input) error { return fuzzIndex(t, dir, in[0].([]byte)) })
+}
+
+var indexSeeds = []mutate.Input{
+	{[]byte(`{"weight_map":{"a":"x.safetensors"},"metadata":{"total_size":4}}`)},
+	{[]byte(`{"weight_map":{"a":"../x.safetensors"}}`)},
+	{[]byte(`{"weight_map":{"a":"x.safetensors","b":"y.safetensors"}}`)},
+}
+
+func indexFolder(t testing.TB) string {
 	x := sw.Build(sw.Tensor{Name: "a", DType: "F32", Shape: []int{1}, Data: make([]byte, 4)})
-	dir := sw.Folder(f, map[string][]byte{"config.json": []byte("{}"), "x.safetensors": x})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		file := &File{path: dir, meta: NewMetadata(nil), byName: map[string]int{}, texts: map[string][]byte{}, mapped: true}
-		err := file.readSharded(data)
-		if cerr := file.Close(); cerr != nil {
-			t.Fatal(cerr)
-		}
-		var format *FormatError
-		if err != nil && !errors.As(err, &format) {
-			t.Fatalf("%T %v", err, err)
-		}
-		if err == nil && (len(file.tensors) != 1 || len(file.parts) != 1) {
-			t.Fatalf("%d tensors", len(file.tensors))
-		}
-	})
+	return sw.Folder(t, map[string][]byte{"config.json": []byte("{}"), "x.safetensors": x})
+}
+
+func fuzzIndex(t *testing.T, dir string, data []byte) error {
+	file := &File{path: dir, meta: NewMetadata(nil), byName: map[string]int{}, texts: map[string][]byte{}, mapped: true}
+	err := file.readSharded(data)
+	if cerr := file.Close(); cerr != nil {
+		t.Fatal(cerr)
+	}
+	if err != nil {
+		return problem(t, nil, err)
+	}
+	if len(file.tensors) != 1 || len(file.parts) != 1 {
+		t.Fatalf("%d tensors", len(file.tensors))
+	}
+	return nil
 }
 
 func floats(t *testing.T, x Tensor) []float32 {
