@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"encoding/base64"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -242,14 +243,13 @@ func tiktokenSeeds() []mutate.Input {
 	return []mutate.Input{{all + "YWI= 256\nYWJj 257\r\n", int32(300), fuzzText}, {all + "YWI= 300\n", int32(-1), fuzzText}}
 }
 
-// fuzzTiktoken loads the file with every pattern, if with one.
+// fuzzTiktoken loads the file with one of the patterns.
 func fuzzTiktoken(t *testing.T, file string, id int32, text string) error {
-	for pattern := range tiktokenPatterns {
-		tok, err := FromTiktoken([]byte(file), TiktokenOptions{Pattern: pattern, Special: map[string]int32{"<s>": id}, BOS: "<s>"})
-		if err != nil {
-			return err
-		}
+	patterns := slices.Sorted(maps.Keys(tiktokenPatterns))
+	pattern := patterns[uint32(id)%uint32(len(patterns))]
+	tok, err := FromTiktoken([]byte(file), TiktokenOptions{Pattern: pattern, Special: map[string]int32{"<s>": id}, BOS: "<s>"})
+	if err == nil {
 		checkLoaded(t, tok, text)
 	}
-	return nil
+	return err
 }

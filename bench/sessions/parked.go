@@ -18,6 +18,7 @@ import (
 // and the time until one is open again.
 func parked(_ *config, found *section) error {
 	const count, tokens = 100_000, 200
+	found.Rounds = 1 // a second start would find the log in the page cache
 	dir, err := os.MkdirTemp("", "holdfast-sessions-")
 	if err != nil {
 		return err

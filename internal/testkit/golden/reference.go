@@ -3,9 +3,7 @@ package golden
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -86,8 +84,7 @@ func Gemma3(t testing.TB) *Reference {
 	return open(t, "gemma3.golden", "gemma3-peer.json")
 }
 
-// open reads a reference, and what the peer achieves against it if that has been
-// measured: Perplexity and Peer are zero else.
+// open reads a reference, and what the peer achieves against it.
 func open(t testing.TB, golden, peers string) *Reference {
 	t.Helper()
 	dir := filepath.Dir(TextPath(t))
@@ -100,9 +97,6 @@ func open(t testing.TB, golden, peers string) *Reference {
 		t.Fatalf("golden: %s: %v", golden, err)
 	}
 	data, err = os.ReadFile(filepath.Join(dir, peers))
-	if errors.Is(err, fs.ErrNotExist) {
-		return ref // nobody has measured the peer on it
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,9 +4,10 @@
 // executions are a matter of minutes, and five thousand belong to the usual tests.
 //
 // An input that shows something new becomes a parent of others: in a test run with -cover
-// one that reached code of the package that no execution had reached, and else one whose error
-// says in other words what is wrong. The engine counts branches finer than that. An execution that ends the process at once (all memory,
-// a fatal error of the runtime) leaves no input behind; the same seed leads to it again.
+// one that reached statements of the package that none had reached, and else one whose
+// error says in other words what is wrong. An execution that ends the process at once
+// (all memory, a fatal error of the runtime) leaves no input behind; the same seed leads
+// to it again.
 package mutate
 
 import (
