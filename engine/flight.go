@@ -28,6 +28,7 @@ type flight struct {
 	err    error // of launch or sample
 	trace  stepTrace
 
+	posts  []post
 	drawn  []int32 // per item that draws: its token
 	before []int   // per item: how many tokens its sequence had
 }
@@ -197,6 +198,7 @@ func (l *loop) land(f *flight) {
 // have ended.
 func (l *loop) deliver(f *flight, out *device.Output) {
 	var d delivered
+	f.posts = f.posts[:0]
 	row := 0
 	for i, it := range f.batch.Items {
 		q, g := it.Seq, owner(it.Seq)
@@ -223,12 +225,27 @@ func (l *loop) deliver(f *flight, out *device.Output) {
 			if len(q.Tokens) == g.usage.PromptTokens+len(g.req.Drawn)+1 {
 				l.keep(g)
 			}
-			g.push(q.Tokens[len(q.Tokens)-1], logprob, q.Reason)
+			token := q.Tokens[len(q.Tokens)-1]
+			g.drew(token, q.Reason)
+			f.posts = append(f.posts, post{g, token, logprob, q.Reason})
 		}
 		l.settle(g)
 	}
 	l.flushJournals(f.batch)
+	for _, p := range f.posts {
+		p.to.mail.put(p.token, p.logprob, p.why, p.to.seq.Cached)
+	}
+	clear(f.posts)
 	l.count(d)
+}
+
+// post is a drawn token on its way to its reader. Journals have it before readers wake:
+// they would hand it over themselves, all at once, and hold up the loop that does so.
+type post struct {
+	to      *Generation
+	token   int32
+	logprob *TokenLogprob
+	why     scheduler.Reason
 }
 
 // settle drops a generation whose sequence has finished, and tells its reader

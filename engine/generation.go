@@ -47,9 +47,9 @@ func (g *Generation) row() sampler.Row {
 	return sampler.Row{Params: g.req.Params, Position: int64(len(g.seq.Tokens)), Choice: g.choice, History: g.history, Stop: g.seq.Stop}
 }
 
-// push is the loop's: one more token was drawn, and the sequence ended with it
-// if why says so.
-func (g *Generation) push(token int32, logprob *TokenLogprob, why scheduler.Reason) {
+// drew is the loop's: one more token was drawn, and the sequence ended with it
+// if why says so. The reader gets it by mail.
+func (g *Generation) drew(token int32, why scheduler.Reason) {
 	g.ended = why != scheduler.None
 	if g.history != nil {
 		g.history.Append(token)
@@ -57,7 +57,6 @@ func (g *Generation) push(token int32, logprob *TokenLogprob, why scheduler.Reas
 	if g.req.Journal != nil {
 		g.req.Journal.Append(token)
 	}
-	g.mail.put(token, logprob, why, g.seq.Cached)
 }
 
 // end is the loop's: the sequence is finished without a token, and holds no blocks.

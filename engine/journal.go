@@ -9,14 +9,17 @@ import (
 )
 
 // Journal is the record of a session's turn, in which each of its tokens stands
-// before a client sees it. *session.Turn is one. Append and Flush are called by
+// before a client sees it. *session.Turn is one. Append, Flush and Write are called by
 // the step loop: they return at once. Tokens may still be appended after the
 // reader of the generation has closed it; they do not count.
 type Journal interface {
 	// Append adds a drawn token.
 	Append(token int32)
-	// Flush has what was appended written, in the background.
+	// Flush hands over what was appended. Turns share a log: once all of a step's have
+	// done so, Write has it written as one piece.
 	Flush()
+	// Write has what was handed over written, in the background.
+	Write()
 	// Await returns when so many of the turn's tokens may be shown.
 	Await(ctx context.Context, tokens int) error
 }
@@ -56,9 +59,11 @@ func newHistory(r *Request, most int) *sampler.History {
 
 // flushJournals has the journals of a step's turns written.
 func (l *loop) flushJournals(batch *scheduler.Batch) {
-	for _, it := range batch.Items {
-		if j := owner(it.Seq).req.Journal; j != nil && it.Kept {
-			j.Flush()
+	for _, do := range []func(Journal){Journal.Flush, Journal.Write} {
+		for _, it := range batch.Items {
+			if j := owner(it.Seq).req.Journal; j != nil && it.Kept {
+				do(j)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -12,10 +13,13 @@ import (
 
 // memo is a Journal in memory.
 type memo struct {
-	mu     sync.Mutex
-	tokens []int32
-	shown  chan int      // what Await is asked for
-	pass   chan struct{} // lets Await return, if not nil
+	mu               sync.Mutex
+	tokens           []int32
+	flushed, written int
+	shown            chan int      // what Await is asked for
+	pass             chan struct{} // lets Await return, if not nil
+
+	flushes bool // Await fails if the loop has not flushed and written what it is asked for
 }
 
 func (m *memo) Append(token int32) {
@@ -24,9 +28,25 @@ func (m *memo) Append(token int32) {
 	m.mu.Unlock()
 }
 
-func (m *memo) Flush() {}
+func (m *memo) Flush() {
+	m.mu.Lock()
+	m.flushed = len(m.tokens)
+	m.mu.Unlock()
+}
+
+func (m *memo) Write() {
+	m.mu.Lock()
+	m.written = m.flushed
+	m.mu.Unlock()
+}
 
 func (m *memo) Await(ctx context.Context, tokens int) error {
+	m.mu.Lock()
+	written := m.written
+	m.mu.Unlock()
+	if m.flushes && written < tokens {
+		return fmt.Errorf("token %d is to be shown, %d are being written", tokens, written)
+	}
 	if m.shown != nil {
 		m.shown <- tokens
 	}
@@ -39,6 +59,35 @@ func (m *memo) Await(ctx context.Context, tokens int) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// TestFlushedBeforeMail: a reader that wakes finds its token on the way to the disk, and
+// has nothing to hand over itself.
+func TestFlushedBeforeMail(t *testing.T) {
+	c := golden.TinyCase(t, "tiny-chat")
+	e := open(t, Config{}, nil)
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			r := Request{Tokens: c.Tokens[:3+i], MaxTokens: 40, Params: greedy, IgnoreEOS: true, Journal: &memo{flushes: true}}
+			g, err := e.Generate(t.Context(), r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer g.Close()
+			for {
+				d, err := g.Next()
+				if err != nil {
+					t.Error(err)
+				}
+				if err != nil || d.Finish != "" {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // TestInterruptedTurn: a turn that is cut off after any of its tokens and goes

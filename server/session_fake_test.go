@@ -180,6 +180,7 @@ func (s *scribed) Next() (engine.Delta, error) {
 		if s.r.Journal != nil {
 			s.r.Journal.Append(token)
 			s.r.Journal.Flush()
+			s.r.Journal.Write()
 		}
 	} else if s.r.Drawn[s.drawn] != token {
 		return engine.Delta{}, fmt.Errorf("token %d was %d, and is %d", s.drawn, s.r.Drawn[s.drawn], token)

@@ -146,6 +146,7 @@ func (m *Manager) someTurn(ctx context.Context, rng *rand.Rand, id ID) error {
 		for i := range int32(n) {
 			turn.Append(i)
 			turn.Flush()
+			turn.Write()
 		}
 	})
 	for i := range n {

@@ -6,7 +6,7 @@
 //	info, err := m.Create(ctx, session.Spec{Principal: "alice", Durability: session.LevelTurn, Model: model})
 //	s, err := m.Acquire(ctx, "alice", info.ID)             // the exclusive right to change it
 //	turn, err := s.Begin(ctx, session.Begin{Keep: len(s.Tokens()), Input: ids, Seed: seed})
-//	turn.Append(token); turn.Flush()                       // the step loop
+//	turn.Append(token); turn.Flush(); turn.Write()         // the step loop
 //	err = turn.Await(ctx, 1)                               // before the client sees the first token
 //	head, err := turn.Commit(ctx, session.Commit{Tokens: 1, Finish: "stop"})
 //

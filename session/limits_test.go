@@ -126,6 +126,7 @@ func TestLimits(t *testing.T) {
 	wantErr(t, "a second commit", err, ErrReleased)
 	turn.Append(9)
 	turn.Flush()
+	turn.Write()
 	turn.Abandon()
 	oneTurn(t, m, id, []int32{4}, nil)
 	oneTurn(t, m, id, []int32{5}, nil)

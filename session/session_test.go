@@ -67,6 +67,7 @@ func draw(t testing.TB, turn *Turn, tokens ...int32) {
 	for _, token := range tokens {
 		turn.Append(token)
 		turn.Flush()
+		turn.Write()
 	}
 	if err := turn.Await(t.Context(), len(turn.Drawn())+len(tokens)); err != nil {
 		t.Fatal(err)
@@ -204,3 +205,39 @@ func TestLife(t *testing.T) {
 }
 
 var _ = context.Background
+
+// TestStepIsOneBatch: what the turns of a step have handed over is written as one piece,
+// and not before the last has.
+func TestStepIsOneBatch(t *testing.T) {
+	m := open(t, vfstest.NewDisk(), Options{})
+	defer closeIt(t, m)
+	var turns []*Turn
+	for range 8 {
+		turn := begin(t, m, create(t, m, LevelStep).ID, 1)
+		if err := turn.Await(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		turns = append(turns, turn)
+	}
+	for step := range 5 {
+		before := m.log.Status().Batches
+		for _, turn := range turns {
+			turn.Append(7)
+			turn.Flush()
+		}
+		for _, turn := range turns {
+			turn.Write()
+		}
+		for _, turn := range turns {
+			if err := turn.Await(t.Context(), step+1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := m.log.Status().Batches - before; n != 1 {
+			t.Errorf("a step of %d turns is written in %d pieces", len(turns), n)
+		}
+	}
+	for _, turn := range turns {
+		turn.Abandon()
+	}
+}

@@ -100,6 +100,7 @@ func BenchmarkTurn(b *testing.B) {
 		for i := range int32(20) {
 			turn.Append(i)
 			turn.Flush()
+			turn.Write()
 		}
 		commit(b, turn, 20)
 		s := acquire(b, m, id)
@@ -130,6 +131,7 @@ func BenchmarkAppend(b *testing.B) {
 		}
 		turn.Append(7)
 		turn.Flush()
+		turn.Write()
 	}
 	turn.Abandon()
 }
@@ -143,6 +145,7 @@ func long(b *testing.B, m *Manager, level Durability, n int) ID {
 		for i := range some {
 			turn.Append(int32(i))
 			turn.Flush()
+			turn.Write()
 			if level == LevelStep {
 				if err := turn.Await(context.Background(), i+1); err != nil {
 					b.Fatal(err)

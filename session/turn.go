@@ -9,7 +9,7 @@ import (
 )
 
 // Turn is a turn under way, with the exclusive right to its session until Commit
-// or Abandon. Append and Flush are for the step loop; the other methods may be
+// or Abandon. Append, Flush and Write are for the step loop; the other methods may be
 // called beside them.
 type Turn struct {
 	m      *Manager
@@ -28,6 +28,8 @@ type Turn struct {
 	over   bool
 
 	tokens, record []byte // scratch of flush
+
+	unwritten bool // the step loop's: Flush has handed something over
 }
 
 // mark says that so many tokens of the turn are durable when lsn is.
@@ -99,8 +101,8 @@ func (t *Turn) Append(token int32) {
 }
 
 // Flush hands the step's tokens to the log, as soon as the session's durability
-// needs them. It never waits: if the session is being written right now, the next
-// Flush or Await does it.
+// needs them; Write then has them written. It never waits: if the session is being
+// written right now, the next Flush or Await does it.
 func (t *Turn) Flush() {
 	t.mu.Lock()
 	pending := len(t.drawn) - t.logged
@@ -110,9 +112,15 @@ func (t *Turn) Flush() {
 	}
 	t.flush()
 	t.e.mu.Unlock()
-	if t.m.log != nil {
+	t.unwritten = true
+}
+
+// Write has what Flush has handed over written, in the background.
+func (t *Turn) Write() {
+	if t.unwritten && t.m.log != nil {
 		t.m.log.Flush()
 	}
+	t.unwritten = false
 }
 
 // flush gives what was drawn to the tree and the log; e.mu is held.

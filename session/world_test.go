@@ -378,6 +378,7 @@ func (w *world) inTurn(tr *track) {
 			tr.pending = append(tr.pending, token)
 			if w.choose(3) == 0 {
 				tr.turn.Flush()
+				tr.turn.Write()
 				if tr.level == LevelStep || len(tr.pending) >= gather {
 					w.flushed(tr, born)
 				}
