@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/holdfast-run/holdfast/internal/testkit/vfstest"
@@ -209,35 +210,35 @@ var _ = context.Background
 // TestStepIsOneBatch: what the turns of a step have handed over is written as one piece,
 // and not before the last has.
 func TestStepIsOneBatch(t *testing.T) {
-	m := open(t, vfstest.NewDisk(), Options{})
-	defer closeIt(t, m)
-	var turns []*Turn
-	for range 8 {
-		turn := begin(t, m, create(t, m, LevelStep).ID, 1)
-		if err := turn.Await(t.Context(), 0); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		m := open(t, vfstest.NewDisk(), Options{})
+		defer closeIt(t, m)
+		var turns []*Turn
+		for range 8 {
+			turns = append(turns, begin(t, m, create(t, m, LevelStep).ID, 1))
 		}
-		turns = append(turns, turn)
-	}
-	for step := range 5 {
-		before := m.log.Status().Batches
-		for _, turn := range turns {
-			turn.Append(7)
-			turn.Flush()
+		batches := func() uint64 {
+			synctest.Wait() // for the log's writer to sleep
+			return m.log.Status().Batches
 		}
-		for _, turn := range turns {
-			turn.Write()
-		}
-		for _, turn := range turns {
-			if err := turn.Await(t.Context(), step+1); err != nil {
-				t.Fatal(err)
+		for range 5 {
+			before := batches()
+			for _, turn := range turns {
+				turn.Append(7)
+				turn.Flush()
+			}
+			if n := batches() - before; n != 0 {
+				t.Errorf("%d batches are written before the turns have flushed", n)
+			}
+			for _, turn := range turns {
+				turn.Write()
+			}
+			if n := batches() - before; n != 1 {
+				t.Errorf("a step of %d turns is written in %d batches", len(turns), n)
 			}
 		}
-		if n := m.log.Status().Batches - before; n != 1 {
-			t.Errorf("a step of %d turns is written in %d pieces", len(turns), n)
+		for _, turn := range turns {
+			turn.Abandon()
 		}
-	}
-	for _, turn := range turns {
-		turn.Abandon()
-	}
+	})
 }
