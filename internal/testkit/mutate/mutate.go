@@ -25,6 +25,7 @@ const (
 	maxPool  = 4096    // parents
 	maxBytes = 1 << 16 // of a mutant's argument
 	hung     = time.Minute
+	shown    = 20 // classes, the most frequent
 )
 
 var keep = flag.String("mutants", "", "write inputs that show something new to a folder here, as Go's engine does to testdata/fuzz")
@@ -98,9 +99,7 @@ func Fuzz(t *testing.T, target string, seeds []Input, check func(Input) error) {
 	if testing.CoverMode() != "" {
 		t.Logf("%s: %.1f%% of the package's statements", target, 100*covered)
 	}
-	if testing.Verbose() {
-		for _, class := range sorted(classes) {
-			t.Logf("%9d %s", classes[class], class)
-		}
+	for _, class := range sorted(classes)[:min(shown, len(classes))] {
+		t.Logf("%9d %s", classes[class], class)
 	}
 }
