@@ -53,8 +53,10 @@ type cutter struct {
 	world
 	rng  *rand.Rand
 	disk *vfstest.Disk
-	mu   sync.Mutex // guards what the file system's calls use
-	off  bool       // no more faults
+
+	mu     sync.Mutex // guards what follows: the writers' goroutines use it too
+	off    bool       // no more faults
+	faults int
 }
 
 var cutOptions = Options{Log: small, MaxOpen: 2}
@@ -70,13 +72,14 @@ func (c *cutter) fs() vfs.FS {
 		if c.off || call.Op == "read" || call.Op == "open" || faults.IntN(30) != 0 {
 			return nil
 		}
-		c.verbs["fault"]++
+		c.faults++
 		return []error{syscall.EIO, syscall.ENOSPC}[faults.IntN(2)]
 	})
 }
 
 // life uses the sessions for a while, cuts the power often, and leaves a wreck.
 func (c *cutter) life() {
+	defer c.countFaults()
 	disk := c.disk
 	c.ops, c.off = disk.Ops, false
 	o := cutOptions
@@ -107,6 +110,13 @@ func (c *cutter) life() {
 	c.m.Close() // the process that goes on writes to a disk that nobody reads
 	c.wreck(left, op, "the next life", true)
 	c.disk = left
+}
+
+func (c *cutter) countFaults() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.verbs["fault"] += c.faults
+	c.faults = 0
 }
 
 func (c *cutter) crash(op int) *vfstest.Disk {
