@@ -135,7 +135,8 @@ type Program interface {
 	// belongs to the program until the ticket is done.
 	Launch(in *StepInput) (Ticket, error)
 	// Sample draws a token for each row of logits of the launch behind t, and
-	// remembers it as the Sampled token of the row. late has one entry per row.
+	// remembers it as the Sampled token of the table row, of several rows of logits that it
+	// has the last. late has one entry per row of logits.
 	Sample(t Ticket, late *sampler.Late) (Ticket, error)
 	// Close frees the device's memory.
 	Close() error

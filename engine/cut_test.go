@@ -68,13 +68,14 @@ func openOn(t *testing.T, path string, cfg Config) *Engine {
 	store := cfg.Store
 	cfg.Store = "" // no digests on the real disk
 	e := &Engine{info: l.info, plan: l.plan, file: l.file}
-	if err := e.start(t.Context(), l, cfg); err != nil {
+	if err := e.assemble(t.Context(), l, cfg); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Store = store
 	if err := e.loop.openTier(cfg); err != nil {
 		t.Fatal(err)
 	}
+	e.run()
 	return e
 }
 

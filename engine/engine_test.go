@@ -42,9 +42,10 @@ func openPath(t *testing.T, path string, cfg Config, adjust func(*loaded)) *Engi
 		adjust(l)
 	}
 	e := &Engine{info: l.info, plan: l.plan, file: l.file}
-	if err := e.start(t.Context(), l, cfg); err != nil {
+	if err := e.assemble(t.Context(), l, cfg); err != nil {
 		t.Fatal(err)
 	}
+	e.run()
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Error(err)

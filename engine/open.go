@@ -195,13 +195,15 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 		cfg.Planned(l.plan)
 	}
 	e := &Engine{info: l.info, plan: l.plan, file: l.file}
-	if err := e.start(ctx, l, cfg); err != nil {
+	if err := e.assemble(ctx, l, cfg); err != nil {
 		return nil, errors.Join(err, l.file.Close())
 	}
+	e.run()
 	return e, nil
 }
 
-func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
+// assemble makes all parts of the engine; run starts its goroutines.
+func (e *Engine) assemble(ctx context.Context, l *loaded, cfg Config) error {
 	var err error
 	if e.tokenizer, err = tokenizer.FromFile(l.file); err != nil {
 		return err
@@ -233,11 +235,11 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 	e.info.Class = prog.Class()
 	e.info.Exact = !strings.HasSuffix(e.info.Class, "-fast") // docs/NUMERICS.md
 	e.identity.done = make(chan struct{})
-	go func() { // a large file takes longer to hash than to map
+	go func(tok *tokenizer.Tokenizer, class string) { // a large file takes longer to hash than to map
 		defer close(e.identity.done)
 		digest, err := weightsDigest(l.file, cfg.Store)
-		e.identity.id, e.identity.err = l.identity(digest, e.tokenizer, e.info.Class), err
-	}()
+		e.identity.id, e.identity.err = l.identity(digest, tok, class), err
+	}(e.tokenizer, e.info.Class)
 	if e.loop, err = newLoop(prog, l.opts, cfg); err != nil {
 		return errors.Join(err, prog.Close())
 	}
@@ -246,9 +248,12 @@ func (e *Engine) start(ctx context.Context, l *loaded, cfg Config) error {
 		return errors.Join(err, e.loop.close(), prog.Close())
 	}
 	e.wedged = make(chan struct{})
+	return nil
+}
+
+func (e *Engine) run() {
 	go e.loop.run()
 	go e.loop.watch(wedgedAfter, e.wedged)
-	return nil
 }
 
 // Close stops the loop, ends what still runs with ErrStopped and frees the

@@ -103,7 +103,7 @@ func (l *limitListener) refuse(conn net.Conn) {
 		defer conn.Close()
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 		if _, err := conn.Write(tooManyConns()); err == nil {
-			swallow(conn)
+			swallow(conn, 0)
 		}
 	})
 }

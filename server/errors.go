@@ -129,19 +129,39 @@ func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	default:
 		bad(400, api.CodeInvalidValue, "The request is not valid HTTP.")
 	}
-	swallow(ctx.Conn())
+	swallow(ctx.Conn(), toCome(ctx, err))
 	s.metrics.countRequest("unread", ctx.Response.StatusCode())
 	_ = ctx.SetWriteDeadline(time.Now().Add(s.cfg.WriteTimeout))
 }
 
+// toCome is how many bytes a client that was refused for err is known to send still, or
+// believed to, of a body that does not say how long it is.
+func toCome(ctx *fasthttp.RequestCtx, err error) int {
+	n := ctx.Request.Header.ContentLength()
+	switch {
+	case !errors.Is(err, fasthttp.ErrBodyTooLarge):
+		return 0
+	case n < 0:
+		return mostSwallowed
+	}
+	return n - maxHeaderBytes // as many at most were read beside the head
+}
+
+const mostSwallowed = 4 * api.MaxBodyBytes
+
 // swallow reads on for a moment, so that a client that is still sending
 // gets to see the answer: closing a connection with bytes unread resets it.
-func swallow(conn net.Conn) {
-	const most, quiet, whole = 4 * api.MaxBodyBytes, 50 * time.Millisecond, time.Second
+// It waits longer for bytes that are known to come.
+func swallow(conn net.Conn, known int) {
+	const wait, quiet, whole = 500 * time.Millisecond, 50 * time.Millisecond, 3 * time.Second
 	end := time.Now().Add(whole)
 	buf := make([]byte, 64<<10)
-	for n, err := 0, error(nil); n < most && err == nil && time.Now().Before(end); {
-		if err = conn.SetReadDeadline(time.Now().Add(quiet)); err == nil {
+	for n, err := 0, error(nil); n < mostSwallowed && err == nil && time.Now().Before(end); {
+		pause := quiet
+		if n < known {
+			pause = wait
+		}
+		if err = conn.SetReadDeadline(time.Now().Add(pause)); err == nil {
 			var k int
 			k, err = conn.Read(buf)
 			n += k

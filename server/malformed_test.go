@@ -59,9 +59,12 @@ func TestMalformed(t *testing.T) {
 	conn := s.dial()
 	want := "0 "
 	for i, b := range all {
-		conn.send(post(b.path, b.body))
-		res := conn.receive()
-		b.check(t, res, conn.body(res))
+		res, body := conn.ask(&b)
+		for tries := 0; res == nil && tries < 50; tries++ { // held up for longer than the server reads on
+			conn = s.dial()
+			res, body = conn.ask(&b)
+		}
+		b.check(t, res, body)
 		if res.Close {
 			conn = s.dial()
 		}
@@ -89,8 +92,32 @@ func TestMalformed(t *testing.T) {
 	t.Logf("%d requests", len(all))
 }
 
+// ask sends a request and reads the answer. There may be none to one that is too large:
+// the server reads on for a moment only, and then the connection is reset.
+func (c *client) ask(b *bad) (*http.Response, string) {
+	c.t.Helper()
+	if b.status != 413 {
+		return c.do(post(b.path, b.body))
+	}
+	if _, err := io.WriteString(c.conn, post(b.path, b.body)); err != nil {
+		return nil, ""
+	}
+	res, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		return nil, ""
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, ""
+	}
+	return res, string(body)
+}
+
 func (b *bad) check(t *testing.T, res *http.Response, body string) {
 	t.Helper()
+	if res == nil {
+		t.Fatalf("%s: %s: never an answer", b.name, b.path)
+	}
 	if res.StatusCode == 200 && (b.status == 0 || b.status == 200) {
 		return
 	}

@@ -88,10 +88,11 @@ func (Backend) Compile(ctx context.Context, g *graph.Graph, w *weights.File, o d
 		}
 		touching.Go(p.pools[kind].touch)
 	}
-	if p.scratch, err = slab.New(l.bytes()); err != nil {
+	size := l.bytes()
+	if p.scratch, err = slab.New(size); err != nil {
 		return nil, err
 	}
-	touching.Go(func() { p.scratch.Touch(0, l.bytes()) })
+	touching.Go(func() { p.scratch.Touch(0, size) })
 	if p.weights, err = loadWeights(ctx, g, w, p.team, o.Progress); err != nil {
 		return nil, err
 	}

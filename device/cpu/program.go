@@ -150,16 +150,19 @@ func (p *program) Sample(_ device.Ticket, late *sampler.Late) (device.Ticket, er
 	p.late = late
 	p.out.Tokens = p.tokens[:len(p.rows)]
 	p.team.run(&p.drawing, len(p.rows))
+	for i, tok := range p.out.Tokens {
+		if tok != device.NoToken {
+			p.sampled[p.rows[i]] = tok // of several rows of logits of one table row the last
+		}
+	}
 	return p, nil
 }
 
-// draw samples one row of logits.
+// draw samples one row of logits, beside other threads that draw others.
 func (p *program) draw(i, worker int) {
 	tok, err := sampler.Pick(p.logits[i], p.late.Rows[i], &p.samplers[worker])
 	if err != nil {
 		tok = device.NoToken
-	} else {
-		p.sampled[p.rows[i]] = tok
 	}
 	p.out.Tokens[i] = tok
 }

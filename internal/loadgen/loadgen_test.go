@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,11 +175,11 @@ func TestFailures(t *testing.T) {
 // after one answer, when the next request is already there.
 func TestClosedConnections(t *testing.T) {
 	type used struct{ requests int }
-	closed := 0
+	var closed atomic.Int32
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := r.Context().Value(used{}).(*used)
 		if c.requests++; c.requests > 1 {
-			closed++
+			closed.Add(1)
 			panic(http.ErrAbortHandler)
 		}
 		body, err := io.ReadAll(r.Body)
@@ -199,8 +200,8 @@ func TestClosedConnections(t *testing.T) {
 	cfg := config(Spaced(5, 0, false, 1, 30, 1))
 	cfg.URL, cfg.Model, cfg.Open, cfg.Concurrency = s.URL, "m", false, 1
 	r, err := Run(t.Context(), cfg)
-	if err != nil || r.Completed != 5 || closed == 0 {
-		t.Errorf("%v, %+v, %d closed", err, r, closed)
+	if err != nil || r.Completed != 5 || closed.Load() == 0 {
+		t.Errorf("%v, %+v, %d closed", err, r, closed.Load())
 	}
 }
 

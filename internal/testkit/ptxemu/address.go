@@ -3,6 +3,7 @@ package ptxemu
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 )
 
 // Generic addresses of shared, local and parameter memory lie in windows that
@@ -119,7 +120,9 @@ func (w *warp) global(lane int, addr uint64, size int, how access) []byte {
 	off := addr - r.base
 	if how&accessWrite != 0 {
 		for g := off / granule; g <= (off+n-1)/granule; g++ {
-			r.writer[g] = w.blk.grid.number
+			if last := &r.writer[g]; atomic.LoadUint32(last) != w.blk.grid.number { // blocks run beside each other
+				atomic.StoreUint32(last, w.blk.grid.number)
+			}
 		}
 	}
 	if len(w.blk.grid.cfg.Unfinished) > 0 && !w.waited {
@@ -133,7 +136,7 @@ func (w *warp) global(lane int, addr uint64, size int, how access) []byte {
 func (w *warp) early(r *region, lane int, addr uint64, size int, how access) {
 	off := addr - r.base
 	if how&accessWrite == 0 {
-		if last := r.writer[off/granule]; !slices.Contains(w.blk.grid.cfg.Unfinished, int(last)) {
+		if last := atomic.LoadUint32(&r.writer[off/granule]); !slices.Contains(w.blk.grid.cfg.Unfinished, int(last)) {
 			return
 		}
 	}

@@ -3,6 +3,7 @@ package ptxemu
 import (
 	"encoding/binary"
 	"math/bits"
+	"sync/atomic"
 )
 
 // hints are modifiers of caching and of scope, which change nothing here.
@@ -131,7 +132,7 @@ func (c *comp) loadTarget(a operand, t typ) loadTarget {
 // cache may hold something older.
 func (w *warp) constant(lane int, addr uint64) {
 	r := w.region
-	if addr-r.base < uint64(len(r.data)) && r.writer[(addr-r.base)/granule] == w.blk.grid.number {
+	if addr-r.base < uint64(len(r.data)) && atomic.LoadUint32(&r.writer[(addr-r.base)/granule]) == w.blk.grid.number {
 		w.fault(&Fault{Kind: Race, Address: addr, Detail: "ld.global.nc of memory that this launch wrote"}, 1<<lane)
 	}
 }
