@@ -35,8 +35,7 @@ test: ## all tests that need no accelerator, under 10 minutes on 2 cores
 
 test-long: test-schedules ## the race detector (needs a C compiler), full counts, every fuzz target
 	RAPID_CHECKS=5000 $(GO) test -count=1 -timeout 30m ./kvcache ./sampler ./scheduler ./session -run 'Model|Plain|Math|Kept|Pool|Window'
-	CGO_ENABLED=1 $(GO) test -race ./api ./engine ./kvcache/... ./scheduler ./server ./session ./tokenlog
-	CGO_ENABLED=1 $(GO) test -race -run 'Team|Pool' ./device/cpu
+	CGO_ENABLED=1 $(GO) test -race -timeout 60m ./...
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run Gemma3 ./device/cpu
 	for p in weights model tokenizer; do HOLDFAST_LONG=1 $(GO) test -count=1 -cover -timeout 180m -v -run '^TestMutants' ./$$p || exit 1; done
 	HOLDFAST_LONG=1 $(GO) test -count=1 -timeout 60m ./tokenlog ./session ./kvcache/store
