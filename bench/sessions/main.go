@@ -74,7 +74,7 @@ var sections = []struct {
 	name string
 	run  func(*config, *section) error
 }{
-	{"resume", resume}, {"turns", turns}, {"forks", forks}, {"parked", parked}, {"streams", streams}, {"tail", tail},
+	{"resume", resume}, {"turns", turns}, {"forks", forks}, {"parked", parked}, {"streams", streams},
 }
 
 func main() {
@@ -84,7 +84,7 @@ func main() {
 	flag.StringVar(&c.holdfast, "holdfast", "bin/holdfast", "the worker")
 	flag.StringVar(&c.peer, "peer", "build/peer/bin/llama-server", "llama-server; it is left out if it is not there")
 	flag.IntVar(&c.threads, "threads", runtime.NumCPU(), "compute threads, of both")
-	flag.StringVar(&c.only, "only", "", "one section: resume, turns, forks, parked, streams or tail")
+	flag.StringVar(&c.only, "only", "", "one section: resume, turns, forks, parked or streams")
 	flag.IntVar(&c.rounds, "rounds", 3, "how often a figure is taken; the median is told")
 	flag.IntVar(&c.longest, "longest", 7000, "most tokens of context of a resume")
 	flag.Parse()
