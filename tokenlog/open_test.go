@@ -5,6 +5,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/testkit/vfstest"
@@ -55,6 +57,61 @@ func TestReplayError(t *testing.T) {
 	}
 	l, _ = mustOpen(t, disk, small) // the lock is free again
 	mustClose(t, l)
+}
+
+// TestOpenCloses: an Open that fails, at whichever call, leaves no file open.
+func TestOpenCloses(t *testing.T) {
+	disk := vfstest.NewDisk()
+	l, _ := mustOpen(t, disk, small)
+	for i := range 12 {
+		put(t, l, id(i%3+1), strings.Repeat("x", 900))
+	}
+	mustClose(t, l)
+	for n, again := int32(1), true; again; n++ {
+		var calls, opened atomic.Int32
+		files := &counted{FS: vfstest.Fault(disk, func(c vfstest.Call) error {
+			if calls.Add(1) >= n && opened.Load() == 0 && c.Op != "close" {
+				return syscall.EIO
+			}
+			return nil
+		})}
+		l, err := Open(files, "log", small, func(Record) error { return nil })
+		if opened.Store(1); err == nil {
+			again = false
+			mustClose(t, l)
+		}
+		if open := files.open.Load(); open != 0 {
+			t.Errorf("all calls from %d on fail (%v): %d files are open", n, err, open)
+		}
+	}
+}
+
+// counted counts the files that are open.
+type counted struct {
+	vfs.FS
+	open atomic.Int32
+}
+
+func (c *counted) Open(name string, flag vfs.Flag) (vfs.File, error) {
+	f, err := c.FS.Open(name, flag)
+	if err != nil {
+		return nil, err
+	}
+	c.open.Add(1)
+	return &countedFile{File: f, open: &c.open}, nil
+}
+
+type countedFile struct {
+	vfs.File
+	open   *atomic.Int32
+	closed atomic.Bool
+}
+
+func (f *countedFile) Close() error {
+	if !f.closed.Swap(true) {
+		f.open.Add(-1)
+	}
+	return f.File.Close()
 }
 
 // TestTwoLogs: files of two logs in one folder are refused: one would be used up as

@@ -49,17 +49,17 @@ func (r *recovery) run(files []logFile) error {
 	r.end, r.free, r.kept = firstLSN, firstLSN, firstLSN
 	r.l.w.store = newStore()
 	segments := r.candidates(files)
+	r.l.segments = segments // Open closes their files if it fails
 	for i, s := range segments {
 		if r.l.w.store = s.store; s.store != segments[0].store {
 			return fmt.Errorf("%s and %s are of different logs; move one away", segments[0].name, segments[i].name)
 		}
 	}
 	r.oldestAhead(segments)
-	segments, err := r.newest(segments)
-	if err != nil || len(segments) == 0 {
+	if err := r.newest(); err != nil || len(r.l.segments) == 0 {
 		return err
 	}
-	r.l.segments = r.living(segments)
+	r.l.segments = r.living(r.l.segments)
 	// What only the last batch says is free may be used again already.
 	full := slices.DeleteFunc(slices.Clone(r.l.segments), func(s *segment) bool { return s.end <= r.free || s.end == s.first })
 	expect := r.free
@@ -116,12 +116,12 @@ func (r *recovery) oldestAhead(segments []*segment) {
 // newest drops segments from the end until one holds a good batch: the others were
 // begun, and nothing in them was ever durable. It learns that one's end, and from
 // its batches what is free.
-func (r *recovery) newest(segments []*segment) ([]*segment, error) {
-	for ; len(segments) > 0; segments = segments[:len(segments)-1] {
-		s := segments[len(segments)-1]
+func (r *recovery) newest() error {
+	for l := r.l; len(l.segments) > 0; l.segments = l.segments[:len(l.segments)-1] {
+		s := l.segments[len(l.segments)-1]
 		got := r.load(s, r.spare)
 		if got.err != nil {
-			return nil, got.err
+			return got.err
 		}
 		data := got.data
 		r.spare, r.free = data, s.free
@@ -138,17 +138,17 @@ func (r *recovery) newest(segments []*segment) ([]*segment, error) {
 			r.last, r.lastLSN, r.closed = data[start:at], h.lsn, h.closing
 		}
 		if err := r.endIsKnown(s, got); err != nil {
-			return nil, err
+			return err
 		}
 		if s.end != 0 {
 			r.last = slices.Clone(r.last)
 			r.end = s.end
-			return segments, nil
+			return nil
 		}
 		s.close()
 		r.begun = true
 	}
-	return nil, nil
+	return nil
 }
 
 // endIsKnown says why the end of the log is not: what may be its last batch cannot
