@@ -141,8 +141,14 @@ func readValue(d *jsontext.Decoder, list bool) (any, error) {
 	return nil, errKind
 }
 
+// longestKey is how many bytes of an unknown key are shown and compared.
+const longestKey = 64
+
 // unknownKey names the flag that was probably meant.
 func unknownKey(name string, known map[string]*kong.Flag) error {
+	if len(name) > longestKey {
+		name = strings.ToValidUTF8(name[:longestKey], "") + "…"
+	}
 	best, least := "", 2+len(name)/3
 	for k := range known {
 		if d := distance(name, k); d < least || d == least && k < best {

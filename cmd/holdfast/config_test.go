@@ -58,6 +58,7 @@ func TestReadConfig(t *testing.T) {
 		{"{\n\n\"max_sequences\": 1}", "3", `did you mean "max-sequences"`},
 		{"{\"model\": \"m\",\n\"zebra\": 1}", "2", "unknown key \"zebra\": see"},
 		{`{"config": "x"}`, "1", "unknown key"},
+		{`{"` + strings.Repeat("é", maxConfigBytes/4) + `": 1}`, "1", `unknown key "` + strings.Repeat("é", longestKey/2) + `…": see`},
 		{`{"help": true}`, "1", "unknown key"},
 		{"{\"model\": \"m\",\n\"threads\": \"many\"}", "2", "many"},
 		{"{\"model\": \"m\",\n\"threads\": 1.5}", "2", "1.5"},
