@@ -101,8 +101,10 @@ func FuzzBlockHeader(f *testing.F) {
 	}
 	f.Add([]byte(blockMagic), true)
 	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
-		if sealed && len(b) > digestSize {
-			appendDigest(b[:len(b)-digestSize], b[:len(b)-digestSize])
+		if sealed && len(b) >= blockHeaderSize {
+			if n := headerBytes(int(min(le.Uint32(b[24:]), MaxTokens))); n <= len(b) {
+				appendDigest(b[:n-digestSize], b[:n-digestSize])
+			}
 		}
 		h, tokens, ok := parseBlockHeader(b)
 		if ok && (len(tokens) != 4*int(h.tokens) || h.tokens > MaxTokens || h.payload > MaxPayload || headerBytes(int(h.tokens)) > len(b)) {
