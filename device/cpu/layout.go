@@ -108,7 +108,7 @@ func (l *layout) needTiles(u *unit, t graph.DType, rows, k int, o device.Options
 	n := u.tileCount(o.MaxTokens)
 	if u.fine {
 		n = u.tileCount(o.MaxRows)
-		groups := spanGroups(t, rows, k, prefillChunk)
+		groups := mostGroups(t, rows, k)
 		l.fineRows = max(l.fineRows, kernels.MaxTile*k)
 		l.fineOut = max(l.fineOut, kernels.MaxTile*kernels.GroupRows*groups)
 	}
@@ -121,14 +121,14 @@ func (l *layout) needTiles(u *unit, t graph.DType, rows, k int, o device.Options
 	}
 }
 
-// spanGroups returns how many row groups of a matrix make about size bytes.
-func spanGroups(t graph.DType, rows, k, size int) int {
+// mostGroups returns how many row groups of a matrix a span has at most.
+func mostGroups(t graph.DType, rows, k int) int {
 	n, err := kernels.PackedBytes(t, rows, k)
 	if err != nil {
 		return 1 // packedBytes reports it
 	}
 	groups := (rows + kernels.GroupRows - 1) / kernels.GroupRows
-	return min(groups, max(1, size*groups/n))
+	return min(groups, max(1, max(oneTile.most, manyTiles.most)*groups/n))
 }
 
 // assign gives every value a buffer. A value that dies where another is made

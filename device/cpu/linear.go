@@ -6,15 +6,22 @@ import (
 	kernels "github.com/holdfast-run/holdfast/kernels/cpu"
 )
 
-const (
-	// decodeChunk and prefillChunk are the bytes of weights that one task
-	// reads: little for one tile, so that the threads finish together; for
-	// many tiles as much as stays in a core's L2 cache while they pass.
-	decodeChunk  = 48 << 10
-	prefillChunk = 192 << 10
-	// taskTiles is the most tiles that pass over one chunk of weights in a task.
-	taskTiles = 8
+// cut says how the matrices of a unit become tasks: each is the share of one
+// thread in what is left, but at least and at most so many bytes of weights.
+// The first tasks are large, because reading that begins anew every few
+// microseconds loses a fifth of the memory's speed; the last are small, so that
+// the threads finish together.
+type cut struct{ least, most int }
+
+var (
+	// oneTile reads each weight once.
+	oneTile = cut{least: 16 << 10, most: 2 << 20}
+	// manyTiles pass over weights that stay in a core's L2 cache meanwhile.
+	manyTiles = cut{least: 24 << 10, most: 192 << 10}
 )
+
+// taskTiles is the most tiles that pass over one span in a task.
+const taskTiles = 8
 
 // span is a run of row groups of one matrix: the weights of one task.
 type span struct {
@@ -37,12 +44,12 @@ func (p *program) linear(u unit, x *buffer) {
 	tileRows := func(t int) int { return min(u.tileRows(), p.rowCount(rows)-t*u.tileRows()) }
 	p.add(count, func(t, worker int) { p.tile(u, x, kdim, t, tileRows(t), worker) })
 
-	small, large := p.spans(u, decodeChunk), p.spans(u, prefillChunk)
+	one, many := p.spans(u, oneTile), p.spans(u, manyTiles)
 	choose := func() []span {
 		if count() == 1 {
-			return small
+			return one
 		}
-		return large
+		return many
 	}
 	p.add(
 		func() int { return len(choose()) * ((count() + taskTiles - 1) / taskTiles) },
@@ -56,26 +63,35 @@ func (p *program) linear(u unit, x *buffer) {
 		})
 }
 
-// spans cuts the matrices of a unit into runs of about size bytes.
-func (p *program) spans(u unit, size int) []span {
+// spans cuts the matrices of a unit into runs of row groups.
+func (p *program) spans(u unit, c cut) []span {
+	left := 0 // bytes
+	for _, i := range u.nodes {
+		left += len(p.matrix(i).Data)
+	}
 	var list []span
 	for _, i := range u.nodes {
-		op := p.graph.Nodes[i].Op.(graph.Linear)
-		w := p.weights.matrices[op.Weight.Name]
-		bias := p.weights.vectors[op.Bias.Name]
+		w, bias := p.matrix(i), p.weights.vectors[p.graph.Nodes[i].Op.(graph.Linear).Bias.Name]
 		group := len(w.Data) / w.Groups()
-		step := spanGroups(w.Type, w.Rows, w.K, size)
-		for g := 0; g < w.Groups(); g += step {
-			end := min(g+step, w.Groups())
+		for g := 0; g < w.Groups(); {
+			size := min(max(left/p.team.size(), c.least), c.most)
+			end := min(g+max(1, size/group), w.Groups())
 			s := span{y: p.value(graph.Value(i)), row: g * kernels.GroupRows}
 			s.w = kernels.Matrix{Type: w.Type, Rows: min(end*kernels.GroupRows, w.Rows) - s.row, K: w.K, Data: w.Data[g*group : end*group]}
 			if bias != nil {
 				s.bias = bias[s.row : s.row+s.w.Rows]
 			}
 			list = append(list, s)
+			left -= len(s.w.Data)
+			g = end
 		}
 	}
 	return list
+}
+
+// matrix returns the weights of a linear node.
+func (p *program) matrix(node int) *kernels.Matrix {
+	return p.weights.matrices[p.graph.Nodes[node].Op.(graph.Linear).Weight.Name]
 }
 
 // tileAt returns tile t of the tiles over k inputs.
