@@ -49,7 +49,7 @@ func BenchmarkPauses(b *testing.B) {
 	}
 	defer e.Close()
 	for b.Loop() {
-		table := pausesHeader(threads)
+		table := pausesHeader(threads, stalls(threads, *pausesPhase))
 		for _, p := range []struct {
 			name           string
 			streams, syncs bool
@@ -115,9 +115,10 @@ func offerStreams(b *testing.B, e *engine.Engine) (end func()) {
 	}
 }
 
-func pausesHeader(threads int) string {
+func pausesHeader(threads int, stalled []time.Duration) string {
 	load, _ := os.ReadFile("/proc/loadavg")
 	first, _, _ := strings.Cut(string(load), " ")
+	gaps := summary(stalled)
 	return fmt.Sprintf(`# Pauses
 
 %s, %s/%s, %d cores, %s, SmolLM2 135M Q4_1, %d threads, %d streams of %d tokens after %d, %v a phase, a forced collection every %v.
@@ -126,8 +127,11 @@ Clock of a core at the start %.2f GHz, load average %s. Written by `+"`make benc
 Milliseconds: median, 99th percentile, most. Late is how much later than asked a goroutine runs that sleeps 1 ms at a time. Runnable is how long
 goroutines waited for a processor, pauses how long all of them stood still: the runtime's histograms, of whose buckets these are the upper ends.
 
+The machine by itself: as many threads that only looked at the clock for %v, with nothing beside them, were kept from it %d times for more than 0.1 ms:
+%.2f, %.2f, %.2f. No pause can be shorter than the one of these that falls into it.
+
 | beside | tok/s | collections | pauses | whole collections | late | runnable | write and sync |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 `, time.Now().UTC().Format(time.DateOnly), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), threads, pauseStreams, pauseOutput, pausePrompt,
-		*pausesPhase, forcedEvery, sysinfo.Clock(threads)/1e9, first)
+		*pausesPhase, forcedEvery, sysinfo.Clock(threads)/1e9, first, *pausesPhase, len(stalled), gaps[0], gaps[1], gaps[2])
 }

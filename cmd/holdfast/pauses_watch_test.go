@@ -59,6 +59,29 @@ func summary(x []time.Duration) (ms [3]float64) {
 // pauseWatch looks at a process from inside, and writes if it has a file.
 type pauseWatch struct{ log *os.File }
 
+// stalls returns how long threads that only look at the clock were kept from it, each
+// time that it was more than a tenth of a millisecond: what the machine does to
+// everybody, whatever runs.
+func stalls(threads int, long time.Duration) (all []time.Duration) {
+	found := make([][]time.Duration, threads)
+	var wg sync.WaitGroup
+	for i := range threads {
+		wg.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			for start, last := time.Now(), time.Now(); last.Sub(start) < long; {
+				now := time.Now()
+				if gap := now.Sub(last); gap > 100*time.Microsecond {
+					found[i] = append(found[i], gap)
+				}
+				last = now
+			}
+		})
+	}
+	wg.Wait()
+	return slices.Concat(found...)
+}
+
 // newPauseWatch prepares the writer's file, if there is to be a writer: written in
 // full, as a log's segment is, so that a sync of it is one of data alone.
 func newPauseWatch(b *testing.B, syncs bool) *pauseWatch {
