@@ -13,6 +13,12 @@ import (
 // the threads finish together.
 type cut struct{ least, most int }
 
+// next returns how many row groups of group bytes the next task has, of left
+// bytes that are in no task yet.
+func (c cut) next(left, group, threads int) int {
+	return max(1, min(max(left/threads, c.least), c.most)/group)
+}
+
 var (
 	// oneTile reads each weight once.
 	oneTile = cut{least: 16 << 10, most: 2 << 20}
@@ -74,8 +80,7 @@ func (p *program) spans(u unit, c cut) []span {
 		w, bias := p.matrix(i), p.weights.vectors[p.graph.Nodes[i].Op.(graph.Linear).Bias.Name]
 		group := len(w.Data) / w.Groups()
 		for g := 0; g < w.Groups(); {
-			size := min(max(left/p.team.size(), c.least), c.most)
-			end := min(g+max(1, size/group), w.Groups())
+			end := min(g+c.next(left, group, p.team.size()), w.Groups())
 			s := span{y: p.value(graph.Value(i)), row: g * kernels.GroupRows}
 			s.w = kernels.Matrix{Type: w.Type, Rows: min(end*kernels.GroupRows, w.Rows) - s.row, K: w.K, Data: w.Data[g*group : end*group]}
 			if bias != nil {
